@@ -1,0 +1,209 @@
+// Package facts holds what was read from a server. Everything may be unknown, and then says why: unknown is a value of
+// its own, never shown as "free", "closed" or 0.
+package facts
+
+import (
+	"encoding/json"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/qlik-preflight/preflight/internal/firewall"
+)
+
+// Level says how sure a statement is.
+type Level string
+
+const (
+	Proven   Level = "proven"   // both ends saw it
+	Observed Level = "observed" // one end saw it
+	Inferred Level = "inferred" // what is stored says so
+	Assumed  Level = "assumed"
+)
+
+// Value is a fact, or the reason why it is not known.
+type Value[T any] struct {
+	V       T
+	Unknown string // "" when V is known
+}
+
+// Known makes a fact.
+func Known[T any](v T) Value[T] { return Value[T]{V: v} }
+
+// Unknown makes a fact that could not be read.
+func Unknown[T any](why string) Value[T] { return Value[T]{Unknown: why} }
+
+// OK tells whether the value is known.
+func (v Value[T]) OK() bool { return v.Unknown == "" }
+
+type unknown struct {
+	Unknown string `json:"unknown"`
+}
+
+// MarshalJSON writes the value itself, or {"unknown": "the reason"}.
+func (v Value[T]) MarshalJSON() ([]byte, error) {
+	if !v.OK() {
+		return json.Marshal(unknown{v.Unknown})
+	}
+	return json.Marshal(v.V)
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (v *Value[T]) UnmarshalJSON(b []byte) error {
+	*v = Value[T]{}
+	var u unknown
+	if len(b) > 0 && b[0] == '{' && json.Unmarshal(b, &u) == nil && u.Unknown != "" {
+		v.Unknown = u.Unknown
+		return nil
+	}
+	return json.Unmarshal(b, &v.V)
+}
+
+// Server is what was read from one server.
+type Server struct {
+	Computer   string              `json:"computer"`
+	Windows    string              `json:"windows"`    // version, as 10.0.17763.0
+	PowerShell string              `json:"powershell"` // version
+	Language   string              `json:"language"`   // of its display, as en-US
+	UptimeS    int64               `json:"uptime_s"`
+	Clock      Value[Clock]        `json:"clock"`
+	Interfaces []Interface         `json:"interfaces"`
+	Listeners  Value[[]Listener]   `json:"listeners"`
+	Services   Value[[]Service]    `json:"services"`
+	Releases   Value[[]string]     `json:"releases"` // display names of what is installed
+	State      Value[ServiceState] `json:"state"`    // rim only
+	Peers      []Peer              `json:"peers"`
+	Missing    []Missing           `json:"unknown"`
+
+	// Firewall is the stored rules and settings. It is no part of a record: rules that are not ours stand there only
+	// where something relies on them.
+	Firewall firewall.State `json:"-"`
+}
+
+// Interface is a network interface with its addresses and the firewall profile in force on it.
+type Interface struct {
+	Index     int            `json:"index"`
+	Name      string         `json:"name"`
+	Addresses []netip.Prefix `json:"addresses"`
+	Profile   string         `json:"profile"` // domain, private, public, or unknown
+}
+
+// Clock is how far a server's clock is ahead of ours, within a bound: what the answer took to travel.
+type Clock struct {
+	AheadMS   int64 `json:"ahead_ms"`
+	ErrorMS   int64 `json:"error_ms"`
+	MeasuredS int64 `json:"-"`
+}
+
+// Listener is a TCP port that somebody listens on.
+type Listener struct {
+	Address netip.AddrPort `json:"address"`
+	PID     int            `json:"pid"`
+	Process string         `json:"process"` // program name without .exe; "System" for http.sys; "" unknown
+}
+
+// Service is a Windows service of Qlik Sense.
+type Service struct {
+	Name  string `json:"name"`
+	State string `json:"state"` // Running, Stopped, Start Pending, …: not localised in Win32_Service
+	Start string `json:"start"` // Auto, Manual, Disabled
+	PID   int    `json:"pid"`
+	Path  string `json:"path"`
+}
+
+// ServiceState is what the repository service of a rim says of itself on port 4444, documented since release 1.0 as
+// GET /status/servicestate (help.qlik.com, "Service status: Get service state").
+type ServiceState int
+
+const (
+	Initialising             ServiceState = 0
+	CertificatesNotInstalled ServiceState = 1
+	Running                  ServiceState = 2
+)
+
+func (s ServiceState) String() string {
+	switch s {
+	case Initialising:
+		return "initialising"
+	case CertificatesNotInstalled:
+		return "waiting for certificates"
+	case Running:
+		return "running with certificates"
+	}
+	return "unknown"
+}
+
+// Peer is how one server sees another.
+type Peer struct {
+	Name      string       `json:"name"`
+	Addresses []netip.Addr `json:"addresses"` // what its host name resolves to here, best first
+	Source    netip.Addr   `json:"source"`    // the own address used to talk to the first of them
+	Code      int          `json:"code"`      // Windows Sockets error of the look-up or the route, 0 if none
+}
+
+// Missing is a section of the inspection that could not be read.
+type Missing struct {
+	Fact string `json:"fact"`
+	Why  string `json:"why"`
+}
+
+// Peer finds how the server sees the one called name.
+func (s Server) Peer(name string) (Peer, bool) {
+	for _, p := range s.Peers {
+		if p.Name == name {
+			return p, true
+		}
+	}
+	return Peer{}, false
+}
+
+// Listening finds who takes connections to a port at one of the server's addresses: a listener on that address or on
+// every address. It is false if nobody does.
+func (s Server) Listening(at netip.AddrPort) (Listener, bool) {
+	for _, l := range s.Listeners.V {
+		if l.Address.Port() == at.Port() && (l.Address.Addr().IsUnspecified() || l.Address.Addr() == at.Addr()) {
+			return l, true
+		}
+	}
+	return Listener{}, false
+}
+
+// Booted tells how long ago the server started.
+func (s Server) Booted() time.Duration { return time.Duration(s.UptimeS) * time.Second }
+
+// Phase is how far a rim node has come.
+type Phase string
+
+const (
+	NotInstalled Phase = "not installed"
+	Installed    Phase = "installed" // waits for its certificates
+	Joined       Phase = "joined"    // holds certificates; of which site, only the certificates themselves tell
+	PhaseUnknown Phase = "unknown"
+)
+
+// Phase is how far the server has come as a rim node.
+func (s Server) Phase() Phase {
+	if s.Services.OK() && s.Releases.OK() && len(s.Services.V) == 0 && len(s.Releases.V) == 0 {
+		return NotInstalled
+	}
+	if !s.State.OK() {
+		return PhaseUnknown
+	}
+	switch s.State.V {
+	case CertificatesNotInstalled:
+		return Installed
+	case Running:
+		return Joined
+	}
+	return PhaseUnknown
+}
+
+// Release is the installed Qlik Sense release's display name, without patches and components; "" if there is none.
+func (s Server) Release() string {
+	for _, name := range s.Releases.V {
+		if strings.HasPrefix(name, "Qlik Sense ") && !strings.Contains(name, " Patch ") && !strings.HasSuffix(name, " Service Dispatcher") {
+			return name
+		}
+	}
+	return ""
+}
