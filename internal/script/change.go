@@ -1,0 +1,154 @@
+package script
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/qlik-preflight/preflight/internal/facts"
+	"github.com/qlik-preflight/preflight/internal/firewall/rule"
+)
+
+// Rule is a firewall rule to add. The script makes it inbound, allow and TCP, in the group Preflight.
+type Rule struct {
+	ID, Name, Description string
+	Ports                 []uint16
+	From                  []netip.Prefix // a prefix of length 0 is any
+	Profiles              rule.Profiles
+}
+
+// Group is the group of every rule that preflight adds.
+const Group = "Preflight"
+
+func (r Rule) frame() Frame {
+	var ports, from []string
+	for _, p := range r.Ports {
+		ports = append(ports, strconv.Itoa(int(p)))
+	}
+	for _, p := range r.From {
+		switch {
+		case p.Bits() == 0:
+			from = []string{"any"}
+		case p.IsSingleIP():
+			from = append(from, p.Addr().String())
+		default:
+			from = append(from, p.String())
+		}
+		if p.Bits() == 0 {
+			break
+		}
+	}
+	return Frame{"add", r.ID, r.Name, r.Description, strings.Join(ports, ","), strings.Join(from, ","), r.Profiles.String()}
+}
+
+// ParseRule reads the frame that asks for a rule, as a server does.
+func ParseRule(f Frame) (Rule, error) {
+	r := Rule{ID: f.Field(1), Name: f.Field(2), Description: f.Field(3)}
+	if f.Kind() != "add" || len(f) != 7 {
+		return r, errors.New("not a rule")
+	}
+	for s := range strings.SplitSeq(f[4], ",") {
+		n, err := strconv.ParseUint(s, 10, 16)
+		if err != nil || n == 0 {
+			return r, fmt.Errorf("not a port: %s", s)
+		}
+		r.Ports = append(r.Ports, uint16(n))
+	}
+	for s := range strings.SplitSeq(f[5], ",") {
+		p, err := netip.ParsePrefix(s)
+		if s == "any" {
+			p, err = netip.PrefixFrom(netip.IPv4Unspecified(), 0), nil
+		} else if a, aerr := netip.ParseAddr(s); aerr == nil {
+			p, err = netip.PrefixFrom(a, a.BitLen()), nil
+		} else if err == nil && p.Bits() == 0 {
+			err = errors.New("any has to be written out")
+		}
+		if err != nil {
+			return r, fmt.Errorf("not an address or a subnet: %s", s)
+		}
+		r.From = append(r.From, p)
+	}
+	for s := range strings.SplitSeq(f[6], ",") {
+		p, ok := map[string]rule.Profile{"Domain": rule.Domain, "Private": rule.Private, "Public": rule.Public}[s]
+		if !ok {
+			return r, fmt.Errorf("not a profile: %s", s)
+		}
+		r.Profiles |= rule.Profiles(p)
+	}
+	return r, nil
+}
+
+// Outcome is what a server says of one rule it was asked to add or remove.
+type Outcome struct {
+	Kind   string // added, exists, removed, absent, differs
+	Stored string // the rule as the server stores it, after adding or where it stands in the way
+}
+
+// Changer is a running add or remove: one process that takes one rule after the other.
+type Changer struct{ c *Call }
+
+// StartAdd starts adding rules on a server.
+func StartAdd(ctx context.Context, r Runner) *Changer {
+	return &Changer{Start(ctx, r, AddOp, 5*time.Minute)}
+}
+
+// StartRemove starts removing rules on a server.
+func StartRemove(ctx context.Context, r Runner) *Changer {
+	return &Changer{Start(ctx, r, RemoveOp, 5*time.Minute)}
+}
+
+// Add adds one rule. An error that is not a *Error leaves it in doubt whether the rule is there.
+func (ch *Changer) Add(r Rule) (Outcome, error) {
+	ch.c.send(r.frame())
+	return ch.outcome(r.ID)
+}
+
+// Remove removes one rule if it is still exactly stored.
+func (ch *Changer) Remove(id, stored string) (Outcome, error) {
+	ch.c.Send("remove", id, stored)
+	return ch.outcome(id)
+}
+
+func (ch *Changer) outcome(id string) (Outcome, error) {
+	f, err := ch.c.Next()
+	if err == io.EOF {
+		err = ErrEnded
+	}
+	if err != nil {
+		return Outcome{}, err
+	}
+	if f.Field(1) != id {
+		return Outcome{}, fmt.Errorf("%s: the answer is about another rule: %s", ch.c.op.Name, Clean(f.Field(1)))
+	}
+	if f.Kind() == "failed" {
+		return Outcome{}, &Error{Op: ch.c.op.Name, Type: f.Field(2), HResult: f.Field(3), Message: f.Field(5)}
+	}
+	return Outcome{Kind: f.Kind(), Stored: f.Field(2)}, nil
+}
+
+// Finish ends the process. For add it returns whether the firewall says that the rules of the group are in force on a
+// profile that is active.
+func (ch *Changer) Finish() (facts.Value[bool], error) {
+	live := facts.Unknown[bool]("the server did not say")
+	ch.c.in.close()
+	for {
+		f, err := ch.c.Next()
+		if err == io.EOF {
+			return live, nil
+		}
+		if err != nil {
+			return live, err
+		}
+		switch f.Kind() {
+		case "group":
+			live = facts.Known(f.Field(1) != "0")
+		case "unknown":
+			live = facts.Unknown[bool](Clean(f.Field(5)))
+		}
+	}
+}

@@ -1,0 +1,43 @@
+package script
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// ProbeCommand asks PowerShell for its language mode and version, with nothing that Constrained Language Mode forbids:
+// it refuses the bootstrap itself, so this comes first (about_Language_Modes).
+const ProbeCommand = `powershell.exe -NoLogo -NoProfile -NonInteractive -Command "` + ProbeText + `"`
+
+// ProbeText is the PowerShell of ProbeCommand.
+const ProbeText = `'#pf-probe ' + $ExecutionContext.SessionState.LanguageMode + ' ' + $PSVersionTable.PSVersion`
+
+// Language is what the probe found.
+type Language struct {
+	Mode    string // FullLanguage, ConstrainedLanguage, …
+	Version string // of PowerShell
+}
+
+// Full tells whether scripts can run.
+func (l Language) Full() bool { return l.Mode == "FullLanguage" }
+
+// Probe finds the language mode of a server's PowerShell.
+func Probe(ctx context.Context, r Runner) (Language, error) {
+	var stdout bytes.Buffer
+	var complaint tail
+	code, err := r.Run(ctx, ProbeCommand, strings.NewReader(""), &stdout, &complaint)
+	if err != nil {
+		return Language{}, fmt.Errorf("probe: %w", err)
+	}
+	for line := range strings.Lines(stdout.String()) {
+		if _, rest, ok := strings.Cut(line, "#pf-probe "); ok {
+			if f := strings.Fields(rest); len(f) == 2 {
+				return Language{Mode: Clean(f[0]), Version: Clean(f[1])}, nil
+			}
+		}
+	}
+	return Language{}, errors.New(strings.TrimSpace(fmt.Sprintf("probe: PowerShell did not answer (exit code %d) %s %s", code, Clean(stdout.String()), complaint.String())))
+}
