@@ -1,0 +1,212 @@
+package record
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/qlik-preflight/preflight/checks"
+	"github.com/qlik-preflight/preflight/internal/facts"
+	"github.com/qlik-preflight/preflight/internal/proof"
+	"github.com/qlik-preflight/preflight/internal/site"
+)
+
+// Event is something that happened in a run. The set is closed: these types and no others.
+type Event interface{ event() }
+
+// RunStarted is the first event of every run.
+type RunStarted struct {
+	RunID string    `json:"run_id"`
+	Tool  Tool      `json:"tool"`
+	Site  site.Site `json:"site"`
+	At    time.Time `json:"at"`
+}
+
+// CommandStarted begins what one invocation of preflight does in the run.
+type CommandStarted struct {
+	Name     string    `json:"name"`
+	Operator Operator  `json:"operator"`
+	Ticket   string    `json:"ticket,omitempty"`
+	At       time.Time `json:"at"`
+}
+
+// CommandEnded ends it. Outcome is "" unless it broke off.
+type CommandEnded struct {
+	Outcome Outcome   `json:"outcome,omitempty"`
+	Error   string    `json:"error,omitempty"`
+	At      time.Time `json:"at"`
+}
+
+// StageStarted says that the run has come to a stage: connect, inspect, plan, apply, prove.
+type StageStarted struct {
+	Stage string    `json:"stage"`
+	At    time.Time `json:"at"`
+}
+
+// ServerConnected says that a server was signed in to.
+type ServerConnected struct {
+	Server    string    `json:"server"`
+	SignIn    SignIn    `json:"sign_in"`
+	Simulated bool      `json:"simulated"`
+	MS        int64     `json:"ms"`
+	At        time.Time `json:"at"`
+}
+
+// ServerFailed says that a server could not be reached, signed in to or inspected, and what to type there.
+type ServerFailed struct {
+	Server string    `json:"server"`
+	Stage  string    `json:"stage"`
+	Kind   string    `json:"kind"`
+	Error  string    `json:"error"`
+	Hints  []string  `json:"hints,omitempty"`
+	At     time.Time `json:"at"`
+}
+
+// ServerInspected holds what was read from a server.
+type ServerInspected struct {
+	Server string       `json:"server"`
+	Role   site.Role    `json:"role"`
+	Facts  facts.Server `json:"facts"`
+	At     time.Time    `json:"at"`
+}
+
+// Planned is the plan: what to add where, and what is right already.
+type Planned struct {
+	Changes []PlannedChange `json:"changes"`
+	Already []PlannedRelied `json:"already"`
+	Blocked []PlannedVoid   `json:"blocked"`
+	SHA256  string          `json:"sha256"` // of plan.json
+	At      time.Time       `json:"at"`
+}
+
+// Approved says how the plan was approved.
+type Approved struct {
+	How   string    `json:"how"` // digest, site name, demo
+	Value string    `json:"value"`
+	At    time.Time `json:"at"`
+}
+
+// BackOutWritten says that the way back is on disk: before the first change.
+type BackOutWritten struct {
+	Files []string  `json:"files"`
+	At    time.Time `json:"at"`
+}
+
+// ChangeStarted is the intent to make a change. It is on disk before the server is asked.
+type ChangeStarted struct {
+	ID     string    `json:"id"`
+	Server string    `json:"server"`
+	At     time.Time `json:"at"`
+}
+
+// ChangeEnded is what became of it.
+type ChangeEnded struct {
+	ID     string      `json:"id"`
+	Server string      `json:"server"`
+	State  ChangeState `json:"state"`
+	Before *string     `json:"before"` // the rule that was there, as stored
+	After  *string     `json:"after"`  // the rule that is there now, as stored
+	Error  string      `json:"error,omitempty"`
+	At     time.Time   `json:"at"`
+}
+
+// ChangesInForce is the firewall's own word, after all changes on a server, on whether they are in force.
+type ChangesInForce struct {
+	Server string            `json:"server"`
+	Live   facts.Value[bool] `json:"live"`
+	At     time.Time         `json:"at"`
+}
+
+// Proved is the verdict on one flow.
+type Proved struct {
+	Proof proof.Proof `json:"proof"`
+	At    time.Time   `json:"at"`
+}
+
+// Judged holds the findings; they replace those before.
+type Judged struct {
+	Findings []checks.Finding `json:"findings"`
+	At       time.Time        `json:"at"`
+}
+
+func (RunStarted) event()      {}
+func (CommandStarted) event()  {}
+func (CommandEnded) event()    {}
+func (StageStarted) event()    {}
+func (ServerConnected) event() {}
+func (ServerFailed) event()    {}
+func (ServerInspected) event() {}
+func (Planned) event()         {}
+func (Approved) event()        {}
+func (BackOutWritten) event()  {}
+func (ChangeStarted) event()   {}
+func (ChangeEnded) event()     {}
+func (ChangesInForce) event()  {}
+func (Proved) event()          {}
+func (Judged) event()          {}
+
+// kinds names every event as the journal does.
+var kinds = map[string]reflect.Type{}
+
+func init() {
+	for name, e := range map[string]Event{
+		"run_started": RunStarted{}, "command_started": CommandStarted{}, "command_ended": CommandEnded{}, "stage_started": StageStarted{},
+		"server_connected": ServerConnected{}, "server_failed": ServerFailed{}, "server_inspected": ServerInspected{},
+		"planned": Planned{}, "approved": Approved{}, "back_out_written": BackOutWritten{},
+		"change_started": ChangeStarted{}, "change_ended": ChangeEnded{}, "changes_in_force": ChangesInForce{},
+		"proved": Proved{}, "judged": Judged{},
+	} {
+		kinds[name] = reflect.TypeOf(e)
+	}
+}
+
+// Kind is the event's name in the journal and in JSON lines.
+func Kind(e Event) string {
+	for name, t := range kinds {
+		if t == reflect.TypeOf(e) {
+			return name
+		}
+	}
+	return ""
+}
+
+type line struct {
+	Event string          `json:"event"`
+	Data  json.RawMessage `json:"data"`
+}
+
+// EncodeEvent writes an event as one line of JSON, without the line end.
+func EncodeEvent(e Event) ([]byte, error) {
+	data, err := json.Marshal(e)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(line{Kind(e), data})
+}
+
+// DecodeEvent reads what EncodeEvent wrote.
+func DecodeEvent(b []byte) (Event, error) {
+	var l line
+	if err := json.Unmarshal(b, &l); err != nil {
+		return nil, err
+	}
+	t, ok := kinds[l.Event]
+	if !ok {
+		return nil, fmt.Errorf("event %q is not known; was it written by a newer preflight?", l.Event)
+	}
+	v := reflect.New(t)
+	if err := json.Unmarshal(l.Data, v.Interface()); err != nil {
+		return nil, fmt.Errorf("event %s: %w", l.Event, err)
+	}
+	return v.Elem().Interface().(Event), nil
+}
+
+// MustBeForced tells whether an event has to be on disk before the run goes on: what a way back depends on.
+func MustBeForced(e Event) bool {
+	switch e.(type) {
+	case RunStarted, Planned, Approved, BackOutWritten, ChangeStarted, ChangeEnded, CommandEnded:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,36 @@
+package record
+
+import (
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/windows"
+)
+
+// mkdirPrivate makes a folder for its owner alone. On Windows a mode means nothing and a new folder inherits the access
+// of its parent; so it is made with an access list of its own, with one entry that what is made inside inherits.
+func mkdirPrivate(dir string) error {
+	err := mkdirFor(dir, windows.GetCurrentProcessToken())
+	if err != nil {
+		return &os.PathError{Op: "mkdir", Path: dir, Err: err}
+	}
+	return nil
+}
+
+func mkdirFor(dir string, owner windows.Token) error {
+	user, err := owner.GetTokenUser()
+	if err != nil {
+		return err
+	}
+	sd, err := windows.SecurityDescriptorFromString("D:P(A;OICI;FA;;;" + user.User.Sid.String() + ")")
+	if err != nil {
+		return err
+	}
+	path, err := windows.UTF16PtrFromString(dir)
+	if err != nil {
+		return err
+	}
+	sa := windows.SecurityAttributes{SecurityDescriptor: sd}
+	sa.Length = uint32(unsafe.Sizeof(sa))
+	return windows.CreateDirectory(path, &sa)
+}

@@ -1,0 +1,275 @@
+package reports
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/qlik-preflight/preflight/checks"
+	"github.com/qlik-preflight/preflight/internal/proof"
+	"github.com/qlik-preflight/preflight/internal/record"
+)
+
+// Text is the run for a terminal or a log: plain words, no colour, nothing wider than its longest name. Long texts that
+// came from servers are cut to one line.
+func Text(r record.Record) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%s, release %s, %d nodes.%s\n\n", r.Site.Name, r.Site.Release, len(r.Site.Nodes), simulated(r))
+	servers(&b, r)
+	plan(&b, r)
+	proofs(&b, r)
+	findings(&b, r)
+	fmt.Fprintf(&b, "%s: %s\n", Word(r), r.Verdict.Summary)
+	return b.Bytes()
+}
+
+func simulated(r record.Record) string {
+	if r.Run.Simulated {
+		return " Simulated servers: nothing real was touched."
+	}
+	return ""
+}
+
+// Word is the run's verdict in one or two words.
+func Word(r record.Record) string {
+	switch r.Verdict.ExitCode {
+	case record.ExitPassed:
+		return "ready"
+	case record.ExitPartly:
+		return "partly applied"
+	case record.ExitCancelled:
+		return "cancelled"
+	case record.ExitIncomplete:
+		return "incomplete"
+	case record.ExitConnect:
+		return "not connected"
+	}
+	return "not ready"
+}
+
+// table writes rows whose cells are separated by tabs, aligned.
+func table(b *bytes.Buffer, write func(w *tabwriter.Writer)) {
+	var t bytes.Buffer
+	w := tabwriter.NewWriter(&t, 0, 0, 2, ' ', 0)
+	write(w)
+	w.Flush()
+	for line := range bytes.Lines(t.Bytes()) {
+		b.Write(bytes.TrimRight(line, " \n"))
+		b.WriteByte('\n')
+	}
+}
+
+func servers(b *bytes.Buffer, r record.Record) {
+	table(b, func(w *tabwriter.Writer) {
+		for _, s := range r.Servers {
+			switch {
+			case s.Failure != nil:
+				fmt.Fprintf(w, "%s\tFAILED  %s\n", s.Name, s.Failure.Error)
+			case s.SignIn != nil:
+				fmt.Fprintf(w, "%s\t%s  %.1f s\n", s.Name, SignedIn(*s.SignIn), float64(s.SignIn.MS)/1000)
+			default:
+				fmt.Fprintf(w, "%s\tnot tried\n", s.Name)
+			}
+		}
+	})
+	b.WriteString("\n")
+}
+
+// SignedIn is a sign-in in words.
+func SignedIn(s record.SignIn) string {
+	auth := map[string]string{"basic": "Basic", "ntlm": "NTLM", "kerberos": "Kerberos", "certificate": "client certificate"}[s.Auth]
+	if auth == "" {
+		auth = s.Auth
+	}
+	return fmt.Sprintf("%s, %s, %s, certificate %s", s.User, auth, s.Transport, s.Identity)
+}
+
+// plan is the difference between what is there and what is wanted: + added or to add, = right already, ! no rule of ours
+// would help.
+func plan(b *bytes.Buffer, r record.Record) {
+	states := map[string]record.Change{}
+	for _, c := range r.Changes {
+		states[c.Server+" "+c.ID] = c
+	}
+	for _, s := range r.Servers {
+		var rows []string
+		counts := map[string]int{}
+		for _, c := range r.Plan.Changes {
+			if c.Server != s.Name {
+				continue
+			}
+			state, why := "to add", ""
+			if done, ok := states[c.Server+" "+c.ID]; ok {
+				state = changeWord(done)
+				if done.Error != "" {
+					why = ": " + done.Error
+				}
+			}
+			counts[state]++
+			rows = append(rows, fmt.Sprintf("  + %s\tfrom %s\t%s\t%s%s", checks.List(c.Ports, ","), strings.Join(c.From, " "), c.Service, state, why))
+		}
+		for _, a := range together(r.Plan.Already, s.Name) {
+			counts["right already"]++
+			rows = append(rows, a)
+		}
+		for _, v := range r.Plan.Blocked {
+			if v.Server == s.Name {
+				counts["void"]++
+				rows = append(rows, fmt.Sprintf("  ! %d\tfrom %s\t%s\t%s", v.Port, v.From, v.Service, v.Why))
+			}
+		}
+		if len(rows) == 0 {
+			continue
+		}
+		var head []string
+		for _, word := range []string{"added", "added, in force", "added, NOT in force", "to add", "already there", "failed", "in doubt", "right already", "void"} {
+			if counts[word] > 0 {
+				head = append(head, fmt.Sprintf("%d %s", counts[word], word))
+			}
+		}
+		fmt.Fprintf(b, "%s  %s\n", s.Name, strings.Join(head, ", "))
+		table(b, func(w *tabwriter.Writer) {
+			for _, row := range rows {
+				fmt.Fprintln(w, row)
+			}
+		})
+		b.WriteString("\n")
+	}
+}
+
+func changeWord(c record.Change) string {
+	switch c.State {
+	case record.Done:
+		switch {
+		case !c.InForce.OK():
+			return "added"
+		case c.InForce.V:
+			return "added, in force"
+		}
+		return "added, NOT in force"
+	case record.There:
+		return "already there"
+	case record.Failed:
+		return "failed"
+	}
+	return "in doubt"
+}
+
+// together joins what one rule makes right into one row.
+func together(all []record.PlannedRelied, server string) []string {
+	type key struct{ by, from, service, name string }
+	ports := map[key][]uint16{}
+	var order []key
+	for _, a := range all {
+		if a.Server != server {
+			continue
+		}
+		name := a.Why
+		switch {
+		case a.By != "" && a.Ours:
+			name = "by " + a.By + ", ours"
+		case a.By != "":
+			name = fmt.Sprintf("by %q, not ours", cmp.Or(a.Name, a.By))
+		}
+		k := key{a.By, a.From, a.Service, name}
+		if ports[k] == nil {
+			order = append(order, k)
+		}
+		ports[k] = append(ports[k], a.Port)
+	}
+	var rows []string
+	for _, k := range order {
+		rows = append(rows, fmt.Sprintf("  = %s\tfrom %s\t%s\t%s", checks.List(ports[k], ","), k.from, k.service, k.name))
+	}
+	return rows
+}
+
+// proofs are the flows by pair of nodes, each with the verdict of every phase that was run.
+func proofs(b *bytes.Buffer, r record.Record) {
+	if len(r.Proofs) == 0 {
+		return
+	}
+	var phases []proof.Phase
+	for _, phase := range proof.Phases {
+		if slices.ContainsFunc(r.Proofs, func(p proof.Proof) bool { return p.Phase == phase }) {
+			phases = append(phases, phase)
+		}
+	}
+	verdicts := map[string]proof.Verdict{}
+	for _, p := range r.Proofs {
+		verdicts[p.ID] = p.Verdict
+	}
+	latest := r.Latest()
+	for i, p := range latest {
+		if i == 0 || latest[i-1].From != p.From || latest[i-1].To != p.To {
+			table(b, func(w *tabwriter.Writer) {
+				fmt.Fprintf(w, "%s -> %s\n", p.From, p.To)
+				header := "  port\tservice"
+				for _, phase := range phases {
+					header += "\t" + strings.ReplaceAll(string(phase), "_", " ")
+				}
+				fmt.Fprintln(w, header+"\t")
+				for _, q := range latest[i:] {
+					if q.From != p.From || q.To != p.To {
+						break
+					}
+					row := fmt.Sprintf("  %d\t%s", q.Port, q.Service)
+					for _, phase := range phases {
+						v := verdicts[strings.Replace(q.ID, string(q.Phase), string(phase), 1)]
+						row += "\t" + cmp.Or(checks.Words(v), "-")
+					}
+					fmt.Fprintln(w, row+"\t"+q.Seen)
+				}
+			})
+			b.WriteString("\n")
+		}
+	}
+}
+
+// findings shows what is not right, with what to do; what passed is counted.
+func findings(b *bytes.Buffer, r record.Record) {
+	passed := 0
+	for _, f := range r.Findings {
+		if f.Verdict == checks.Pass || f.Verdict == checks.NotApplicable {
+			passed++
+			continue
+		}
+		fmt.Fprintf(b, "%-7s  %-23s  %s\n", strings.ToUpper(string(f.Verdict)), f.Check, f.Server)
+		fmt.Fprintf(b, "         %s\n", f.Seen)
+		if f.Remedy != "" {
+			fmt.Fprintf(b, "         %s: %s\n", cmp.Or(f.Owner, "you"), f.Remedy)
+		}
+	}
+	if passed > 0 {
+		fmt.Fprintf(b, "PASS     %s\n", checks.Count(passed, "check", "checks"))
+	}
+	b.WriteString("\n")
+}
+
+// Line is an event as one line of progress, "" if it is not worth one.
+func Line(e record.Event) string {
+	switch e := e.(type) {
+	case record.StageStarted:
+		return e.Stage
+	case record.ServerConnected:
+		return fmt.Sprintf("  %s: signed in, %s, %.1f s", e.Server, SignedIn(e.SignIn), float64(e.MS)/1000)
+	case record.ServerFailed:
+		return strings.Join(append([]string{"  " + e.Error}, e.Hints...), "\n    hint: ")
+	case record.ServerInspected:
+		return fmt.Sprintf("  %s: Windows %s, %s", e.Server, e.Facts.Windows, cmp.Or(e.Facts.Release(), "no Qlik Sense"))
+	case record.Planned:
+		return fmt.Sprintf("  %s to add, %s right already; digest %.12s",
+			checks.Count(len(e.Changes), "rule", "rules"), checks.Count(len(e.Already), "source", "sources"), e.SHA256)
+	case record.BackOutWritten:
+		return "  the way back is written: " + strings.Join(e.Files, " ")
+	case record.ChangeEnded:
+		return strings.TrimRight(fmt.Sprintf("  %s: %s %s %s", e.Server, e.ID, strings.ReplaceAll(string(e.State), "_", " "), e.Error), " ")
+	case record.Proved:
+		p := e.Proof
+		return fmt.Sprintf("  %s -> %s %d %s: %s", p.From, p.To, p.Port, p.Service, checks.Words(p.Verdict))
+	}
+	return ""
+}
