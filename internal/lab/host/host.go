@@ -1,0 +1,309 @@
+package host
+
+import (
+	"cmp"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/qlik-preflight/preflight/internal/firewall/rule"
+)
+
+// Host is one simulated server. Its exported fields are set before it is used and not changed after.
+type Host struct {
+	Name    string
+	Address netip.Prefix
+	Profile rule.Profile // of its one network
+
+	network *Network
+
+	mu        sync.Mutex
+	rules     map[string]map[string]string // by store, by id
+	settings  []Setting
+	listeners map[uint16]*listener
+	services  []Service
+	releases  []string
+	state     int // of the repository service, as /status/servicestate tells it
+	owners    map[int]string
+}
+
+// Setting is one value of a firewall profile in the registry.
+type Setting struct {
+	Store, Profile, Name string // Profile is the key: DomainProfile, …
+	Value                int
+}
+
+// Service is a Windows service.
+type Service struct {
+	Name, State, Start, Path string
+	PID                      int
+}
+
+// listener is a port somebody listens on.
+type listener struct {
+	net.Listener
+	pid   int
+	mu    sync.Mutex
+	conns map[*conn]bool
+}
+
+type conn struct {
+	net.Conn
+	l    *closing
+	once sync.Once
+}
+
+// New makes a server with Windows' firewall on in all profiles and no rule.
+func New(name string, address netip.Prefix, profile rule.Profile) *Host {
+	h := &Host{
+		Name: name, Address: address, Profile: profile,
+		rules:     map[string]map[string]string{"local": {}, "policy": {}, "mdm": {}},
+		listeners: map[uint16]*listener{}, owners: map[int]string{4: "System"}, state: -1,
+	}
+	for _, p := range []string{"DomainProfile", "StandardProfile", "PublicProfile"} {
+		h.settings = append(h.settings, Setting{"local", p, "EnableFirewall", 1})
+	}
+	return h
+}
+
+// AddRule puts a rule into a store: local, policy or mdm.
+func (h *Host) AddRule(store, id, text string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.rules[store][id] = text
+}
+
+// Rules are the rules of a store, by id.
+func (h *Host) Rules(store string) map[string]string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := map[string]string{}
+	for id, text := range h.rules[store] {
+		all[id] = text
+	}
+	return all
+}
+
+// AddService installs a service.
+func (h *Host) AddService(s Service, process string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.services = append(h.services, s)
+	if s.PID != 0 {
+		h.owners[s.PID] = process
+	}
+}
+
+// AddRelease installs a product.
+func (h *Host) AddRelease(name string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.releases = append(h.releases, name)
+}
+
+// SetState sets what the repository service says of itself.
+func (h *Host) SetState(state int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.state = state
+}
+
+// State is what the repository service says of itself.
+func (h *Host) State() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.state
+}
+
+// Listen opens a port of the server for a process. Connections come from simulated addresses.
+func (h *Host) Listen(port uint16, pid int) (net.Listener, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.listeners[port] != nil {
+		return nil, errInUse
+	}
+	real, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	l := &listener{Listener: real, pid: pid, conns: map[*conn]bool{}}
+	h.listeners[port] = l
+	return &closing{l, h, port}, nil
+}
+
+// Close closes every port of the server.
+func (h *Host) Close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for port, l := range h.listeners {
+		l.Listener.Close()
+		l.mu.Lock()
+		for c := range l.conns {
+			c.Conn.Close()
+		}
+		l.mu.Unlock()
+		delete(h.listeners, port)
+	}
+}
+
+var errInUse = &net.OpError{Op: "listen", Net: "tcp", Err: net.ErrClosed}
+
+// closing is a listener that leaves its server's table when it is closed.
+type closing struct {
+	*listener
+	h    *Host
+	port uint16
+}
+
+func (c *closing) Close() error {
+	c.h.mu.Lock()
+	if c.h.listeners[c.port] == c.listener {
+		delete(c.h.listeners, c.port)
+	}
+	c.h.mu.Unlock()
+	return c.listener.Close()
+}
+
+// Accept waits for a connection and enters it into the server's TCP table until it is closed.
+func (c *closing) Accept() (net.Conn, error) {
+	real, err := c.listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	in := &conn{Conn: real, l: c}
+	c.mu.Lock()
+	c.conns[in] = true
+	c.mu.Unlock()
+	return in, nil
+}
+
+func (c *conn) Close() error {
+	c.once.Do(func() {
+		c.l.mu.Lock()
+		delete(c.l.conns, c)
+		c.l.mu.Unlock()
+		c.l.h.network.forget(c.Conn)
+	})
+	return c.Conn.Close()
+}
+
+// connections is the server's TCP table: who is connected to a port.
+func (h *Host) connections(port uint16) []netip.AddrPort {
+	h.mu.Lock()
+	l := h.listeners[port]
+	h.mu.Unlock()
+	if l == nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var from []netip.AddrPort
+	for c := range l.conns {
+		if a, ok := h.network.source(c.Conn); ok {
+			from = append(from, a)
+		}
+	}
+	return from
+}
+
+// What real finds instead of a port.
+const (
+	dropped = 0
+	refused = 1
+)
+
+// real finds the real port behind one of the server's, for a connection from an address: dropped if the firewall does
+// not admit it, and also, for that is what Windows does (stealth mode), if it does but nobody listens.
+func (h *Host) real(from netip.Addr, port uint16) uint16 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	on := h.enabled()
+	l := h.listeners[port]
+	switch {
+	case on && !h.admits(from, port):
+		return dropped
+	case l == nil && on:
+		return dropped
+	case l == nil:
+		return refused
+	}
+	return l.Addr().(*net.TCPAddr).AddrPort().Port()
+}
+
+// key is the registry key of the profile in force.
+func (h *Host) key() string {
+	return map[rule.Profile]string{rule.Domain: "DomainProfile", rule.Private: "StandardProfile", rule.Public: "PublicProfile"}[h.Profile]
+}
+
+// setting is a firewall setting in force: a policy's word counts before the local one.
+func (h *Host) setting(name string, absent int) int {
+	value := absent
+	for _, store := range []string{"local", "policy"} {
+		for _, s := range h.settings {
+			if s.Store == store && s.Profile == h.key() && s.Name == name {
+				value = s.Value
+			}
+		}
+	}
+	return value
+}
+
+func (h *Host) enabled() bool { return h.setting("EnableFirewall", 1) != 0 }
+
+// admits tells whether the firewall lets a connection in: it must be allowed by a rule and blocked by none.
+func (h *Host) admits(from netip.Addr, port uint16) bool {
+	if h.setting("DoNotAllowExceptions", 0) != 0 {
+		return false
+	}
+	allowed := false
+	for store, rules := range h.rules {
+		if store == "local" && h.setting("AllowLocalPolicyMerge", 1) == 0 {
+			continue
+		}
+		for _, text := range rules {
+			r, err := rule.Parse(text)
+			if err != nil || r.Active != rule.Yes || r.Dir != "In" || !r.Profiles.Has(h.Profile) {
+				continue
+			}
+			if (r.Protocol != 6 && r.Protocol != rule.AnyProtocol) || !r.LocalPorts.Contains(port) {
+				continue
+			}
+			if r.RemoteAddrs.Contains(netip.PrefixFrom(from, from.BitLen())) != rule.Yes {
+				continue
+			}
+			if r.Action == "Block" {
+				return false
+			}
+			allowed = allowed || r.Action == "Allow"
+		}
+	}
+	return allowed
+}
+
+// rows are the listening rows of netstat -ano.
+func (h *Host) rows() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var rows []string
+	ports := make([]uint16, 0, len(h.listeners))
+	for port := range h.listeners {
+		ports = append(ports, port)
+	}
+	slices.Sort(ports)
+	for _, port := range ports {
+		rows = append(rows, netstatRow(port, h.listeners[port].pid))
+	}
+	return rows
+}
+
+// sortedRules are the rules of a store in the order of their ids.
+func (h *Host) sortedRules(store string) [][2]string {
+	var all [][2]string
+	for id, text := range h.Rules(store) {
+		all = append(all, [2]string{id, text})
+	}
+	slices.SortFunc(all, func(a, b [2]string) int { return cmp.Compare(strings.ToLower(a[0]), strings.ToLower(b[0])) })
+	return all
+}

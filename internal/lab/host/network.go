@@ -1,0 +1,138 @@
+// Package host is a simulated Windows server: its firewall made of real rule strings, its listeners real sockets, and
+// what the scripts of preflight would find and do there.
+//
+// It knows Windows Firewall on its own and not through the product's evaluation, so that the two cannot agree with each
+// other's bugs.
+package host
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Windows Sockets error codes (win32, windows-sockets-error-codes-2).
+const (
+	wsaeaddrinuse   = 10048
+	wsaetimedout    = 10060
+	wsaeconnrefused = 10061
+	wsahostnotfound = 11001
+)
+
+// Network joins simulated servers. A server's listeners are real sockets on ports of loopback that the system chose;
+// the network knows which simulated address and port they stand for, and lets through what the target's firewall does.
+type Network struct {
+	mu      sync.Mutex
+	hosts   []*Host
+	sources map[pair]netip.AddrPort // of the open connections, the simulated address each comes from
+	known   *sync.Cond
+}
+
+// pair are the real ports at the two ends of a connection.
+type pair struct{ from, to uint16 }
+
+// NewNetwork makes a network without servers.
+func NewNetwork() *Network {
+	n := &Network{sources: map[pair]netip.AddrPort{}}
+	n.known = sync.NewCond(&n.mu)
+	return n
+}
+
+// Add connects a server to the network.
+func (n *Network) Add(h *Host) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	h.network = n
+	n.hosts = append(n.hosts, h)
+}
+
+// resolve finds a server's address by name or address.
+func (n *Network) resolve(name string) (netip.Addr, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, h := range n.hosts {
+		if h.Name == name || h.Address.Addr().String() == name {
+			return h.Address.Addr(), true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+func (n *Network) at(a netip.Addr) *Host {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, h := range n.hosts {
+		if h.Address.Addr() == a {
+			return h
+		}
+	}
+	return nil
+}
+
+// dial connects one server to another, as the target's firewall allows. It returns the dialler's simulated address, or
+// the Windows Sockets error. A dropped connection waits until ctx is over.
+func (n *Network) dial(ctx context.Context, from *Host, to netip.AddrPort) (net.Conn, netip.AddrPort, int) {
+	target := n.at(to.Addr())
+	port := uint16(0)
+	if target != nil {
+		port = target.real(from.Address.Addr(), to.Port())
+	}
+	switch {
+	case target == nil || port == dropped:
+		<-ctx.Done()
+		return nil, netip.AddrPort{}, wsaetimedout
+	case port == refused:
+		return nil, netip.AddrPort{}, wsaeconnrefused
+	}
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port))))
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, netip.AddrPort{}, wsaetimedout
+		}
+		return nil, netip.AddrPort{}, wsaeconnrefused
+	}
+	return c, n.register(c, from.Address.Addr()), 0
+}
+
+// register notes which simulated address a connection comes from, on its dialling side.
+func (n *Network) register(c net.Conn, from netip.Addr) netip.AddrPort {
+	p := pair{portOf(c.LocalAddr()), portOf(c.RemoteAddr())}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.sources[p] = netip.AddrPortFrom(from, p.from)
+	n.known.Broadcast()
+	return n.sources[p]
+}
+
+// source is the simulated address that an accepted connection comes from. The dialling side may be about to register
+// it; a connection from outside the network, which nobody registers, has none.
+func (n *Network) source(c net.Conn) (netip.AddrPort, bool) {
+	p := pair{portOf(c.RemoteAddr()), portOf(c.LocalAddr())}
+	late := false
+	timer := time.AfterFunc(time.Second, func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		late = true
+		n.known.Broadcast()
+	})
+	defer timer.Stop()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for !n.sources[p].IsValid() && !late {
+		n.known.Wait()
+	}
+	return n.sources[p], n.sources[p].IsValid()
+}
+
+// forget drops a connection that its accepting side is about to close.
+func (n *Network) forget(c net.Conn) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.sources, pair{portOf(c.RemoteAddr()), portOf(c.LocalAddr())})
+}
+
+func portOf(a net.Addr) uint16 { return a.(*net.TCPAddr).AddrPort().Port() }

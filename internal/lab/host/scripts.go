@@ -1,0 +1,525 @@
+package host
+
+import (
+	"bufio"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/qlik-preflight/preflight/internal/firewall/rule"
+	"github.com/qlik-preflight/preflight/internal/script"
+)
+
+// Run answers a command as the server's shell would. It knows the probe and the bootstrap; behind the bootstrap it
+// answers preflight's own scripts by what they are, known by their exact text. Any other command or script is an error
+// of the simulation, said on stderr.
+func (h *Host) Run(ctx context.Context, command string, stdin io.Reader, stdout, stderr io.Writer) (int, error) {
+	switch command {
+	case script.ProbeCommand:
+		fmt.Fprintf(stdout, "#pf-probe FullLanguage 5.1.17763.1\r\n")
+		return 0, nil
+	case script.Command:
+	default:
+		fmt.Fprintf(stderr, "the lab runs preflight's own commands only\r\n")
+		return 1, nil
+	}
+	in := bufio.NewReader(stdin)
+	text, err := scriptText(in)
+	if err != nil {
+		return 1, err
+	}
+	i := slices.IndexFunc(script.Ops, func(op script.Op) bool { return strings.TrimRight(op.Text, "\n") == strings.TrimRight(text, "\n") })
+	if i < 0 {
+		fmt.Fprintf(stderr, "the lab answers preflight's own scripts only\r\n")
+		return 1, nil
+	}
+	t := &talk{in: in, out: stdout}
+	start, err := t.read()
+	if err != nil || start.Kind() != "start" {
+		return 1, err
+	}
+	t.key = start.Field(1)
+	seconds, err := strconv.Atoi(start.Field(2))
+	if err != nil {
+		return 1, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(seconds)*time.Second)
+	defer cancel()
+	do := map[string]func(context.Context, *talk) error{
+		script.InspectOp.Name: h.inspect, script.AddOp.Name: h.add, script.RemoveOp.Name: h.remove, script.ProveOp.Name: h.prove,
+	}[script.Ops[i].Name]
+	if err := do(ctx, t); err != nil {
+		t.send("end", "error", "System.Exception", "80131500", "NotSpecified", err.Error())
+	} else {
+		t.send("end", "ok")
+	}
+	// Like PowerShell's console, the process outlives its script until its input ends.
+	_, err = io.Copy(io.Discard, in)
+	return 0, err
+}
+
+func scriptText(in *bufio.Reader) (string, error) {
+	var text strings.Builder
+	for {
+		line, err := in.ReadString('\n')
+		if err != nil {
+			return "", fmt.Errorf("the script did not arrive: %w", err)
+		}
+		if strings.TrimRight(line, "\r\n") == script.RunLine {
+			return text.String(), nil
+		}
+		text.WriteString(line)
+	}
+}
+
+// talk is a script's conversation, seen from the server.
+type talk struct {
+	in  *bufio.Reader
+	key string
+
+	mu   sync.Mutex
+	out  io.Writer
+	sent int
+}
+
+// read is the next line from the client; the end of input reads as "end".
+func (t *talk) read() (script.Frame, error) {
+	line, err := t.in.ReadString('\n')
+	if errors.Is(err, io.EOF) && line == "" {
+		return script.Frame{"end"}, nil
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return script.ParseLine(line)
+}
+
+func (t *talk) send(fields ...any) {
+	f := script.Frame{}
+	for _, v := range fields {
+		f = append(f, fmt.Sprint(v))
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	io.WriteString(t.out, f.Answer(t.key, t.sent)+"\r\n")
+	t.sent++
+}
+
+func netstatRow(port uint16, pid int) string {
+	return fmt.Sprintf("TCP    0.0.0.0:%-14d 0.0.0.0:0              LISTENING       %d", port, pid)
+}
+
+func (h *Host) inspect(ctx context.Context, t *talk) error {
+	var peers []script.Frame
+	askState := false
+	for {
+		f, err := t.read()
+		if err != nil {
+			return err
+		}
+		if f.Kind() == "peer" {
+			peers = append(peers, f)
+		} else if f.Kind() == "state" {
+			askState = true
+		} else {
+			break
+		}
+	}
+	t.send("system", strings.ToUpper(h.Name), "10.0.17763.0", "5.1.17763.1", "en-US", 3*24*3600)
+	t.send("read", "system")
+	t.send("address", 4, "Ethernet", h.Address.Addr(), h.Address.Bits())
+	t.send("read", "addresses")
+	t.send("network", 4, map[rule.Profile]int{rule.Public: 0, rule.Private: 1, rule.Domain: 2}[h.Profile], "corp.example")
+	t.send("read", "networks")
+	for _, store := range []string{"local", "policy", "mdm"} {
+		for _, r := range h.sortedRules(store) {
+			t.send("rule", store, r[0], r[1])
+		}
+		t.send("read", "rules-"+store)
+	}
+	h.mu.Lock()
+	for _, s := range h.settings {
+		t.send("setting", s.Store, s.Profile, s.Name, s.Value)
+	}
+	t.send("read", "settings")
+	modify := 0
+	if h.setting("AllowLocalPolicyMerge", 1) == 0 {
+		modify = 1
+	}
+	t.send("active", int(h.Profile), modify)
+	for _, p := range []rule.Profile{rule.Domain, rule.Private, rule.Public} {
+		t.send("live", int(p), bit(h.enabled()), h.setting("DoNotAllowExceptions", 0), 0)
+	}
+	t.send("read", "live")
+	h.mu.Unlock()
+	for _, row := range h.rows() {
+		t.send("listener", row)
+	}
+	h.mu.Lock()
+	for pid, name := range h.owners {
+		t.send("process", pid, name)
+	}
+	t.send("read", "listeners")
+	for _, s := range h.services {
+		t.send("service", s.Name, s.State, s.Start, s.PID, s.Path)
+	}
+	t.send("read", "services")
+	for _, r := range h.releases {
+		t.send("release", r, "")
+	}
+	t.send("read", "releases")
+	h.mu.Unlock()
+	if askState {
+		h.askState(ctx, t)
+	}
+	for _, p := range peers {
+		if a, ok := h.network.resolve(p.Field(2)); ok {
+			t.send("peer", p.Field(1), a, h.Address.Addr(), 0)
+		} else {
+			t.send("peer", p.Field(1), "", "", wsahostnotfound)
+		}
+	}
+	t.send("read", "peers")
+	t.send("clock", time.Now().UTC().Format("2006-01-02T15:04:05.0000000Z07:00"))
+	return nil
+}
+
+// askState asks the repository service on this server for its state, over the real socket.
+func (h *Host) askState(ctx context.Context, t *talk) {
+	h.mu.Lock()
+	l := h.listeners[4444]
+	h.mu.Unlock()
+	if l == nil {
+		t.send("unknown", "state", "System.Net.Sockets.SocketException", "80004005", "NotSpecified", "No connection could be made because the target machine actively refused it")
+		return
+	}
+	status, body, err := get(ctx, h.network, l.Addr().String(), "/status/servicestate")
+	if err != nil {
+		t.send("unknown", "state", "System.Net.WebException", "80131509", "NotSpecified", err.Error())
+		return
+	}
+	t.send("state", status, body)
+	t.send("read", "state")
+}
+
+func (h *Host) add(_ context.Context, t *talk) error {
+	for {
+		f, err := t.read()
+		if err != nil {
+			return err
+		}
+		if f.Kind() != "add" {
+			break
+		}
+		r, err := script.ParseRule(f)
+		if err != nil {
+			t.send("failed", f.Field(1), "System.Exception", "80131500", "NotSpecified", err.Error())
+			continue
+		}
+		h.mu.Lock()
+		there, exists := h.rules["local"][r.ID]
+		if !exists {
+			h.rules["local"][r.ID] = stored(r)
+		}
+		added := h.rules["local"][r.ID]
+		h.mu.Unlock()
+		if exists {
+			t.send("exists", r.ID, there)
+		} else {
+			t.send("added", r.ID, added)
+		}
+	}
+	h.mu.Lock()
+	live := false
+	for id, text := range h.rules["local"] {
+		r, err := rule.Parse(text)
+		live = live || err == nil && strings.HasPrefix(id, "preflight-") && r.Active == rule.Yes && r.Profiles.Has(h.Profile)
+	}
+	live = live && h.enabled() && h.setting("AllowLocalPolicyMerge", 1) != 0 && h.setting("DoNotAllowExceptions", 0) == 0
+	h.mu.Unlock()
+	t.send("group", bit(live))
+	return nil
+}
+
+// stored is a rule as Windows Server 2019 stores what New-NetFirewallRule adds: ports and sources one by one, subnets
+// by their mask (MS-GPFAS 2.2.2).
+func stored(r script.Rule) string {
+	var b strings.Builder
+	b.WriteString("v2.29|Action=Allow|Active=TRUE|Dir=In|Protocol=6")
+	for _, p := range []rule.Profile{rule.Domain, rule.Private, rule.Public} {
+		if r.Profiles.Has(p) && r.Profiles != rule.Profiles(rule.Domain|rule.Private|rule.Public) {
+			fmt.Fprintf(&b, "|Profile=%s", map[rule.Profile]string{rule.Domain: "Domain", rule.Private: "Private", rule.Public: "Public"}[p])
+		}
+	}
+	for _, p := range r.Ports {
+		fmt.Fprintf(&b, "|LPort=%d", p)
+	}
+	for _, p := range r.From {
+		switch {
+		case p.Bits() == 0:
+		case p.Addr().Is6():
+			fmt.Fprintf(&b, "|RA6=%s", p)
+		case p.IsSingleIP():
+			fmt.Fprintf(&b, "|RA4=%s", p.Addr())
+		default:
+			fmt.Fprintf(&b, "|RA4=%s/%s", p.Addr(), net.IP(net.CIDRMask(p.Bits(), 32)))
+		}
+	}
+	fmt.Fprintf(&b, "|Name=%s|Desc=%s|EmbedCtxt=%s|", r.Name, r.Description, script.Group)
+	return b.String()
+}
+
+func (h *Host) remove(_ context.Context, t *talk) error {
+	for {
+		f, err := t.read()
+		if err != nil {
+			return err
+		}
+		if f.Kind() != "remove" {
+			return nil
+		}
+		id := f.Field(1)
+		h.mu.Lock()
+		there, exists := h.rules["local"][id]
+		same := exists && there == f.Field(2)
+		if same && strings.HasPrefix(id, "preflight-") {
+			delete(h.rules["local"], id)
+		}
+		h.mu.Unlock()
+		switch {
+		case !strings.HasPrefix(id, "preflight-"):
+			t.send("failed", id, "System.Exception", "80131500", "NotSpecified", "not an id of preflight: "+id)
+		case !exists:
+			t.send("absent", id)
+		case !same:
+			t.send("differs", id, there)
+		default:
+			t.send("removed", id)
+		}
+	}
+}
+
+// ownPID is the process that runs the scripts.
+const ownPID = 7000
+
+func (h *Host) prove(ctx context.Context, t *talk) error {
+	side, err := script.ParseSide(t.read)
+	if err != nil {
+		return err
+	}
+	p := &proving{h: h, t: t, missing: map[string]bool{}, met: make(chan struct{}, 1)}
+	defer p.close()
+	for _, l := range side.Listens {
+		ln, err := h.Listen(l.Port, ownPID)
+		if err != nil {
+			t.send("busy", l.Port, wsaeaddrinuse)
+			continue
+		}
+		p.listeners = append(p.listeners, ln)
+		for _, token := range l.Tokens {
+			p.expect("token " + token)
+		}
+		p.wg.Go(func() { p.serve(ln, l) })
+		t.send("bound", l.Port)
+	}
+	old := map[netip.AddrPort]bool{}
+	for _, w := range side.Watches {
+		for _, from := range h.connections(w.Port) {
+			old[from] = true
+		}
+		for _, from := range w.From {
+			p.expect(fmt.Sprintf("watch %d %s", w.Port, from))
+		}
+	}
+	t.send("ready")
+	f, err := t.read()
+	if err != nil {
+		return err
+	}
+	if f.Kind() != "go" {
+		return errors.New("told to stop before go")
+	}
+	began := time.Now()
+	ctx, cancel := context.WithDeadline(ctx, began.Add(side.Limits.Most))
+	defer cancel()
+	for _, d := range side.Dials {
+		p.expect("dial " + d.ID)
+		p.wg.Go(func() { p.dial(ctx, began, d, side.Limits) })
+	}
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for {
+		p.look(side.Watches, old)
+		if p.done() && time.Since(began) >= side.Limits.Least {
+			break
+		}
+		select {
+		case <-ctx.Done():
+		case <-p.met:
+			continue
+		case <-look.C:
+			continue
+		}
+		break
+	}
+	t.send("served", time.Since(began).Milliseconds())
+	return nil
+}
+
+// proving is one side of a proof under way.
+type proving struct {
+	h         *Host
+	t         *talk
+	listeners []net.Listener
+	wg        sync.WaitGroup
+
+	mu      sync.Mutex
+	missing map[string]bool // what is still expected
+	met     chan struct{}
+}
+
+func (p *proving) close() {
+	for _, l := range p.listeners {
+		l.Close()
+	}
+	p.wg.Wait()
+}
+
+func (p *proving) expect(what string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.missing[what] = true
+}
+
+func (p *proving) meet(what string) {
+	p.mu.Lock()
+	delete(p.missing, what)
+	p.mu.Unlock()
+	select {
+	case p.met <- struct{}{}:
+	default:
+	}
+}
+
+func (p *proving) done() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.missing) == 0
+}
+
+// serve answers every token with its keyed hash.
+func (p *proving) serve(ln net.Listener, l script.Listen) {
+	for {
+		c, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		p.wg.Go(func() {
+			defer c.Close()
+			c.SetDeadline(time.Now().Add(5 * time.Second))
+			token, err := bufio.NewReader(c).ReadString('\n')
+			if err != nil {
+				return
+			}
+			token = strings.TrimSpace(token)
+			m := hmac.New(sha256.New, []byte(l.Key))
+			m.Write([]byte(token))
+			fmt.Fprintf(c, "%s\n", base64.StdEncoding.EncodeToString(m.Sum(nil)))
+			if from, ok := p.h.network.source(c.(*conn).Conn); ok {
+				p.t.send("heard", l.Port, token, from, netip.AddrPortFrom(p.h.Address.Addr(), l.Port))
+				p.meet("token " + token)
+			}
+		})
+	}
+}
+
+// dial tries one connection and says on it what it was told to.
+func (p *proving) dial(ctx context.Context, began time.Time, d script.Dial, limits script.Limits) {
+	defer p.meet("dial " + d.ID)
+	if wait(ctx, d.After) != nil {
+		return
+	}
+	started := time.Now()
+	report := func(result string, code int, from netip.AddrPort, reply []byte) {
+		local := ""
+		if from.IsValid() {
+			local = from.String()
+		}
+		p.t.send("dialled", d.ID, result, code, started.Sub(began).Milliseconds(), time.Since(started).Milliseconds(), local, hex.EncodeToString(reply))
+	}
+	limit, cancel := context.WithTimeout(ctx, limits.Dial)
+	defer cancel()
+	c, from, code := p.h.network.dial(limit, p.h, netip.AddrPortFrom(d.Address, d.Port))
+	if code != 0 {
+		result := "failed"
+		if code == wsaetimedout {
+			result = "timeout"
+		}
+		report(result, code, from, nil)
+		return
+	}
+	defer c.Close()
+	hold := time.Now().Add(limits.Hold)
+	c.SetDeadline(time.Now().Add(limits.Dial))
+	switch d.Words {
+	case "token":
+		fmt.Fprintf(c, "%s\n", d.Token)
+	case "tls":
+		c.Write(script.Hello())
+	case "http":
+		fmt.Fprintf(c, "GET /status/servicestate HTTP/1.1\r\nHost: %s:%d\r\n\r\n", d.Address, d.Port)
+	}
+	reply := make([]byte, 256)
+	n, _ := c.Read(reply)
+	if d.Words != "token" && wait(ctx, time.Until(hold)) != nil {
+		return
+	}
+	report("open", 0, from, reply[:n])
+}
+
+// look reports the expected peers' new connections to the watched ports.
+func (p *proving) look(watches []script.Watch, old map[netip.AddrPort]bool) {
+	for _, w := range watches {
+		for _, from := range p.h.connections(w.Port) {
+			if old[from] || !slices.Contains(w.From, from.Addr()) {
+				continue
+			}
+			old[from] = true
+			p.t.send("seen", w.Port, from, netip.AddrPortFrom(p.h.Address.Addr(), w.Port))
+			p.meet(fmt.Sprintf("watch %d %s", w.Port, from.Addr()))
+		}
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+func bit(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
