@@ -1,0 +1,109 @@
+package engine
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"net/netip"
+
+	"github.com/qlik-preflight/preflight/internal/firewall"
+	"github.com/qlik-preflight/preflight/internal/firewall/rule"
+	"github.com/qlik-preflight/preflight/internal/ports"
+	"github.com/qlik-preflight/preflight/internal/record"
+	"github.com/qlik-preflight/preflight/internal/site"
+)
+
+// PlanFile is the name of the plan in the run's folder.
+const PlanFile = "plan.json"
+
+// Plan works out what to add on each server, writes plan.json and emits the plan. It changes nothing.
+func (e *Engine) Plan() error {
+	if err := e.stage("plan"); err != nil {
+		return err
+	}
+	p := record.Planned{Changes: []record.PlannedChange{}, Already: []record.PlannedRelied{}, Blocked: []record.PlannedVoid{}}
+	routes := e.routes()
+	for _, n := range e.Site.Nodes {
+		f, ok := e.facts[n.Name]
+		if !ok || len(f.Firewall.Unknown) > 0 {
+			continue // nothing is planned on rules that could not be read; the finding says so
+		}
+		wants, _ := ports.Wants(e.Site, n.Name, e.flows, routes)
+		changes, already, conflicts := firewall.Plan(f.Firewall, e.Site.Name, false, wants)
+		for _, c := range changes {
+			p.Changes = append(p.Changes, record.PlannedChange{
+				ID: c.ID, Server: n.Name, Action: "add", Service: c.Group, Ports: c.Ports, From: sources(c.From...), Profiles: c.Profiles,
+				Why: c.Why, PowerShell: c.PowerShell(), Inverse: c.Inverse(),
+			})
+		}
+		for _, a := range already {
+			r := record.PlannedRelied{
+				Server: n.Name, Service: a.Group, Port: a.Port, From: sources(a.From)[0], Ours: a.Ours, Why: a.Why,
+				By: a.By.ID, Store: string(a.By.Store), Rule: a.By.Raw,
+			}
+			if parsed, err := rule.Parse(a.By.Raw); err == nil && a.By.Raw != "" {
+				r.Name = parsed.Name
+			}
+			p.Already = append(p.Already, r)
+		}
+		for _, c := range conflicts {
+			v := record.PlannedVoid{Server: n.Name, Service: c.Want.Group, Port: c.Want.Port, From: sources(c.Want.From)[0], Why: c.Decision.Why}
+			if by := c.Decision.By; by != nil {
+				v.By, v.Store, v.Rule = by.ID, string(by.Store), by.Raw
+			}
+			p.Blocked = append(p.Blocked, v)
+		}
+	}
+	text, err := planFile(e.Site, p.Changes)
+	if err != nil {
+		return err
+	}
+	if err := e.Folder.WriteFile(PlanFile, text); err != nil {
+		return err
+	}
+	sum := sha256.Sum256(text)
+	p.SHA256, p.At = hex.EncodeToString(sum[:]), e.now()
+	return e.emit(p)
+}
+
+// planFile is what is approved: the site and the changes, and nothing that differs from one run to the next.
+func planFile(s site.Site, changes []record.PlannedChange) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	err := enc.Encode(struct {
+		Site    site.Site              `json:"site"`
+		Changes []record.PlannedChange `json:"changes"`
+	}{s, changes})
+	return b.Bytes(), err
+}
+
+// routes are the addresses that each flow uses, as its source sees them.
+func (e *Engine) routes() map[[2]string]ports.Route {
+	routes := map[[2]string]ports.Route{}
+	for _, f := range e.flows {
+		p, ok := e.facts[f.From].Peer(f.To)
+		if ok && len(p.Addresses) > 0 && p.Source.IsValid() {
+			routes[[2]string{f.From, f.To}] = ports.Route{From: p.Source, To: p.Addresses[0]}
+		}
+	}
+	return routes
+}
+
+// sources are networks as people write them: a single address without its length, everything as the word any.
+func sources(from ...netip.Prefix) []string {
+	var out []string
+	for _, p := range from {
+		switch {
+		case p.Bits() == 0:
+			out = append(out, "any")
+		case p.IsSingleIP():
+			out = append(out, p.Addr().String())
+		default:
+			out = append(out, p.String())
+		}
+	}
+	return out
+}
