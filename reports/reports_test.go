@@ -49,8 +49,8 @@ func TestJSON(t *testing.T) {
 func bad(r *record.Record) {
 	r.Run.Simulated = true
 	r.Servers[0].SignIn, r.Servers[0].Failure = nil, &record.Failure{Stage: "connect", Kind: "refused", Error: "qs-central: connecting: nothing listens on 5986"}
-	r.Plan.Changes = append(r.Plan.Changes, record.PlannedChange{ID: "preflight-2", Server: "qs-rim1", Service: "proxy", Ports: []uint16{443, 4144}, From: []string{"any"}})
-	r.Plan.Changes = append(r.Plan.Changes, record.PlannedChange{ID: "preflight-3", Server: "qs-rim1", Service: "proxy", Ports: []uint16{4243}, From: []string{"10.0.0.11"}})
+	r.Plan.Changes = append(r.Plan.Changes, record.PlannedChange{ID: "preflight-2", Server: "qs-rim1", Service: "proxy", Ports: []uint16{443, 4144}, From: []string{"any"}, Why: []string{"clients -> qs-rim1 443 proxy"}})
+	r.Plan.Changes = append(r.Plan.Changes, record.PlannedChange{ID: "preflight-3", Server: "qs-rim1", Service: "proxy", Ports: []uint16{4243}, From: []string{"10.0.0.11"}, Why: []string{"qs-central -> qs-rim1 4243 proxy"}})
 	r.Plan.Blocked = []record.PlannedVoid{{Server: "qs-rim1", Service: "scheduler", Port: 5051, From: "10.0.0.11", Why: "local rules do not count in the Domain profile"}}
 	r.Changes[0].InForce = facts.Known(false)
 	r.Changes = append(r.Changes, record.Change{ID: "preflight-2", Server: "qs-rim1", State: record.Failed, Error: "access is denied (0x80070005)"})

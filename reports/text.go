@@ -109,7 +109,7 @@ func plan(b *bytes.Buffer, r record.Record) {
 				}
 			}
 			counts[state]++
-			rows = append(rows, fmt.Sprintf("  + %s\tfrom %s\t%s\t%s%s", checks.List(c.Ports, ","), strings.Join(c.From, " "), c.Service, state, why))
+			rows = append(rows, fmt.Sprintf("  + %s\tfrom %s\t%s\t%s%s", checks.List(c.Ports, ","), strings.Join(c.From, " "), c.Service+": "+strings.Join(dialled(c.Why), ", "), state, why))
 		}
 		for _, a := range together(r.Plan.Already, s.Name) {
 			counts["right already"]++
@@ -138,6 +138,17 @@ func plan(b *bytes.Buffer, r record.Record) {
 		})
 		b.WriteString("\n")
 	}
+}
+
+// dialled is who dials, from the flows that a change is for: "qs-rim1" of "qs-rim1 -> qs-central 443 proxy".
+func dialled(why []string) []string {
+	var who []string
+	for _, flow := range why {
+		if from, _, ok := strings.Cut(flow, " -> "); ok && !slices.Contains(who, from) {
+			who = append(who, from)
+		}
+	}
+	return who
 }
 
 func changeWord(c record.Change) string {

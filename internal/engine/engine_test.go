@@ -164,8 +164,8 @@ func TestJourney(t *testing.T) {
 			t.Errorf("change %+v; the server has %q", c, rules(l)[c.Server][c.ID])
 		}
 	}
-	if len(rec.Changes) != 6 || len(rec.Changes) != len(rec.Plan.Changes) {
-		t.Errorf("%d changes of %d planned, want 6", len(rec.Changes), len(rec.Plan.Changes))
+	if len(rec.Changes) != 8 || len(rec.Changes) != len(rec.Plan.Changes) {
+		t.Errorf("%d changes of %d planned, want 8", len(rec.Changes), len(rec.Plan.Changes))
 	}
 
 	text, err := os.ReadFile(filepath.Join(r.journal.Dir(), engine.PlanFile))
@@ -230,8 +230,8 @@ func TestSecondRun(t *testing.T) {
 	second := start(t, l, winRM(l, l.Password()), nil)
 	second.upToPlan(t)
 	p := second.Record().Plan
-	if len(p.Changes) != 0 || len(p.Blocked) != 0 || len(p.Already) != 28 {
-		t.Errorf("a second plan: %d changes, %d blocked, %d already; want 0, 0, 28", len(p.Changes), len(p.Blocked), len(p.Already))
+	if len(p.Changes) != 0 || len(p.Blocked) != 0 || len(p.Already) != 34 {
+		t.Errorf("a second plan: %d changes, %d blocked, %d already; want 0, 0, 34", len(p.Changes), len(p.Blocked), len(p.Already))
 	}
 	for _, a := range p.Already {
 		if !a.Ours || a.By == "" {

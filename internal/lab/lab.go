@@ -69,7 +69,7 @@ func (l *Lab) start(rims int) error {
 	}
 	l.caPEM = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.der})
 	network := host.NewNetwork()
-	l.site = site.Site{Name: "lab", Release: Release, WinRM: site.WinRM{User: User, Transport: "https", Auth: "basic", CA: CAFile}}
+	l.site = site.Site{Name: "lab", Release: Release, WinRM: site.WinRM{User: User, Transport: "https", Auth: "basic", CA: CAFile}, Clients: site.Networks{netip.MustParsePrefix("10.20.0.0/16")}}
 	services := []site.Service{site.Repository, site.Proxy, site.Engine, site.Scheduler}
 	for i := range rims + 1 {
 		name, role := "qs-central", site.Central

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -33,8 +34,8 @@ func Inspect(ctx context.Context, r Runner, askState bool, peers []Peer) (facts.
 	in := newInspection()
 	for {
 		f, err := c.Next()
-		if err != nil && c.Close() == nil {
-			return in.server(), nil
+		if err == io.EOF {
+			return in.server(), c.Close()
 		}
 		if err != nil {
 			return facts.Server{}, err

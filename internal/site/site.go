@@ -3,6 +3,7 @@
 package site
 
 import (
+	"encoding/json"
 	"net/netip"
 	"slices"
 
@@ -71,6 +72,14 @@ type Proof struct {
 
 // Networks are address ranges. Any address at all has to be written out as the word any.
 type Networks []netip.Prefix
+
+// MarshalJSON writes a list, also of none.
+func (n Networks) MarshalJSON() ([]byte, error) {
+	if n == nil {
+		return []byte("[]"), nil
+	}
+	return json.Marshal([]netip.Prefix(n))
+}
 
 // MarshalYAML writes what Parse reads.
 func (n Networks) MarshalYAML() (any, error) {
