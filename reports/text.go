@@ -266,7 +266,11 @@ func Line(e record.Event) string {
 	case record.StageStarted:
 		return e.Stage
 	case record.ServerConnected:
-		return fmt.Sprintf("  %s: signed in, %s, %.1f s", e.Server, SignedIn(e.SignIn), float64(e.MS)/1000)
+		line := fmt.Sprintf("  %s: signed in, %s, %.1f s", e.Server, SignedIn(e.SignIn), float64(e.MS)/1000)
+		if e.Simulated {
+			line += " (simulated server)"
+		}
+		return line
 	case record.ServerFailed:
 		return strings.Join(append([]string{"  " + e.Error}, e.Hints...), "\n    hint: ")
 	case record.ServerInspected:
