@@ -43,16 +43,20 @@ type Finding struct {
 // Input is all that checks look at.
 type Input struct {
 	Site     site.Site
-	Flows    []ports.Flow
-	Failures map[string]Failure      // servers that could not be reached or signed in to
+	SignedIn map[string]bool         // servers
+	Failures map[string]Failure      // servers that could not be used
 	Servers  map[string]facts.Server // inspected
+	Planned  bool                    // a plan was made of what was read
+	Lost     map[string][]ports.Flow // by server: flows whose addresses are not known
 	Missing  map[string][]Missing    // by server: rules that are wanted and not there
+	Blocked  map[string][]Blocked    // by server: what no rule of ours would open
 	Applied  []Applied
 	Proofs   []proof.Proof // the latest of each flow
 }
 
 // Failure is why a server could not be used.
 type Failure struct {
+	Stage  string
 	Seen   string
 	Remedy string
 }
@@ -63,11 +67,18 @@ type Missing struct {
 	From  []string
 }
 
-// Applied is a rule that was added.
+// Blocked is a port that stays closed whatever is added, and why.
+type Blocked struct {
+	Port uint16
+	From string
+	Why  string
+}
+
+// Applied is a rule that was to be added, and what became of it.
 type Applied struct {
 	Server  string
-	ID      string
 	Ports   []uint16
+	Added   facts.Value[bool] // unknown: its end was not seen
 	InForce facts.Value[bool]
 	Error   string
 }
@@ -76,17 +87,18 @@ type Applied struct {
 type Check struct {
 	ID    string
 	Title string
-	Needs []string // facts, by the names that an inspection uses
 	Eval  func(Input) []Finding
 }
 
 // Catalogue is every check, in the order in which findings are shown.
 var Catalogue = []Check{
-	{"winrm.sign-in", "every server can be reached and signed in to", nil, signIn},
-	{"firewall.rule-missing", "a firewall rule admits every flow", []string{"rules-local", "rules-policy", "rules-mdm", "settings"}, ruleMissing},
-	{"firewall.rule-in-force", "every rule that was added is in force", nil, ruleInForce},
-	{"flow.reachable", "every flow is proven from the other node", nil, reachable},
-	{"rim.state", "each rim waits for its certificates", []string{"state"}, rimState},
+	{"winrm.sign-in", "every server can be reached and signed in to", signIn},
+	{"server.readable", "every server can be inspected", readable},
+	{"firewall.rule-missing", "a firewall rule admits every flow", ruleMissing},
+	{"firewall.rule-blocked", "nothing overrules the rules that are needed", ruleBlocked},
+	{"firewall.rule-in-force", "every rule that was added is in force", ruleInForce},
+	{"flow.reachable", "every flow is proven from the other node", reachable},
+	{"rim.state", "each rim waits for its certificates, or has them", rimState},
 }
 
 // All evaluates the catalogue. Findings come in its order, then by server as in the site file.
@@ -117,12 +129,11 @@ func signIn(in Input) []Finding {
 	var out []Finding
 	for _, n := range in.Site.Nodes {
 		f, failed := in.Failures[n.Name]
-		_, inspected := in.Servers[n.Name]
 		switch {
+		case in.SignedIn[n.Name]:
+			out = append(out, Finding{Verdict: Pass, Server: n.Name, Seen: "signed in", Level: facts.Observed})
 		case failed:
 			out = append(out, Finding{Verdict: Fail, Server: n.Name, Seen: f.Seen, Expected: "signed in", Cause: f.Seen, Owner: "you", Remedy: f.Remedy, Level: facts.Observed})
-		case inspected:
-			out = append(out, Finding{Verdict: Pass, Server: n.Name, Seen: "signed in", Level: facts.Observed})
 		default:
 			out = append(out, Finding{Verdict: Unknown, Server: n.Name, Seen: "not tried", Expected: "signed in", Level: facts.Observed})
 		}
@@ -130,38 +141,94 @@ func signIn(in Input) []Finding {
 	return out
 }
 
+func readable(in Input) []Finding {
+	var out []Finding
+	for _, n := range in.Site.Nodes {
+		s, inspected := in.Servers[n.Name]
+		f := Finding{Verdict: Unknown, Server: n.Name, Expected: "everything can be read", Owner: "you", Level: facts.Observed}
+		switch failure, failed := in.Failures[n.Name]; {
+		case !in.SignedIn[n.Name]:
+			continue
+		case failed:
+			f.Seen, f.Remedy = failure.Seen, failure.Remedy
+		case !inspected:
+			f.Seen = "not inspected"
+		case len(s.Missing) > 0:
+			var what []string
+			for _, m := range s.Missing {
+				what = append(what, m.Fact+" ("+m.Why+")")
+			}
+			f.Seen = "not read: " + strings.Join(what, ", ")
+		default:
+			f.Verdict, f.Seen, f.Owner = Pass, "everything was read", ""
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
 func ruleMissing(in Input) []Finding {
 	var out []Finding
 	for _, n := range in.Site.Nodes {
-		s, ok := in.Servers[n.Name]
-		if !ok {
-			continue
-		}
-		if unread := unread(s, "rules-local", "rules-policy", "rules-mdm", "settings"); unread != "" {
-			out = append(out, Finding{Verdict: Unknown, Server: n.Name, Seen: unread, Expected: "the stored rules can be read", Owner: "you", Level: facts.Observed})
-			continue
-		}
+		s, inspected := in.Servers[n.Name]
 		missing := in.Missing[n.Name]
-		if len(missing) == 0 {
-			out = append(out, Finding{Verdict: Pass, Server: n.Name, Seen: "rules admit every flow", Level: facts.Inferred})
+		f := Finding{Verdict: Unknown, Server: n.Name, Expected: "a rule that admits every source of every port", Level: facts.Inferred}
+		unread := unread(s, "rules-local", "rules-policy", "rules-mdm", "settings")
+		switch {
+		case !inspected:
 			continue
+		case unread != "":
+			f.Seen = unread
+		case !in.Planned:
+			f.Seen = "the rules were read, but not compared with what is wanted"
+		case len(missing) > 0:
+			numbers, from := sourcesOf(missing)
+			f.Verdict = Fail
+			f.Seen = fmt.Sprintf("%s no rule that admits %s: %s", Count(len(numbers), "port has", "ports have"), strings.Join(from, ", "), List(numbers, " "))
+			f.Cause, f.Owner, f.Remedy = "the rules are not there", "you", "add the rules that the plan shows"
+		case len(in.Lost[n.Name]) > 0:
+			var flows []string
+			for _, l := range in.Lost[n.Name] {
+				flows = append(flows, l.String())
+			}
+			f.Seen = "the addresses are not known of " + strings.Join(flows, ", ")
+		case len(in.Blocked[n.Name]) > 0:
+			f.Verdict, f.Seen = NotApplicable, "see firewall.rule-blocked"
+		default:
+			f.Verdict, f.Seen = Pass, "rules admit every flow"
 		}
-		var numbers []uint16
-		var from []string
-		for _, m := range missing {
-			numbers = append(numbers, m.Ports...)
-			from = append(from, m.From...)
+		out = append(out, f)
+	}
+	return out
+}
+
+// sourcesOf are the ports and the sources of rules that are missing, sorted.
+func sourcesOf(missing []Missing) (numbers []uint16, from []string) {
+	for _, m := range missing {
+		numbers = append(numbers, m.Ports...)
+		from = append(from, m.From...)
+	}
+	slices.Sort(numbers)
+	slices.Sort(from)
+	return slices.Compact(numbers), slices.Compact(from)
+}
+
+func ruleBlocked(in Input) []Finding {
+	var out []Finding
+	for _, n := range in.Site.Nodes {
+		var closed, why []string
+		for _, b := range in.Blocked[n.Name] {
+			closed = append(closed, fmt.Sprintf("%d from %s", b.Port, b.From))
+			if !slices.Contains(why, b.Why) {
+				why = append(why, b.Why)
+			}
 		}
-		slices.Sort(numbers)
-		numbers = slices.Compact(numbers)
-		slices.Sort(from)
-		from = slices.Compact(from)
-		out = append(out, Finding{
-			Verdict: Fail, Server: n.Name,
-			Seen:     fmt.Sprintf("%s no rule that admits %s: %s", Count(len(numbers), "port has", "ports have"), strings.Join(from, ", "), List(numbers, " ")),
-			Expected: "a rule that admits every source of every port",
-			Cause:    "the rules were never added", Owner: "you", Remedy: "add the rules that the plan shows", Level: facts.Inferred,
-		})
+		if len(closed) > 0 {
+			out = append(out, Finding{
+				Verdict: Fail, Server: n.Name, Seen: strings.Join(closed, ", "), Expected: "a rule on the server would open them", Cause: strings.Join(why, "; "),
+				Owner: "whoever set that", Remedy: "have it changed; a rule added here would do nothing", Level: facts.Inferred,
+			})
+		}
 	}
 	return out
 }
@@ -172,25 +239,32 @@ func ruleInForce(in Input) []Finding {
 		var bad, unknown, good []string
 		for _, a := range in.Applied {
 			label := List(a.Ports, ",")
+			if a.Error != "" {
+				label += " (" + a.Error + ")"
+			}
 			switch {
 			case a.Server != n.Name:
+			case !a.Added.OK():
+				unknown = append(unknown, "in doubt: "+label)
+			case !a.Added.V:
+				bad = append(bad, "not added: "+label)
 			case a.Error != "":
-				bad = append(bad, label+" ("+a.Error+")")
-			case !a.InForce.OK():
-				unknown = append(unknown, label+" ("+a.InForce.Unknown+")")
-			case !a.InForce.V:
 				bad = append(bad, label)
+			case !a.InForce.OK():
+				unknown = append(unknown, "not known whether in force: "+label+" ("+a.InForce.Unknown+")")
+			case !a.InForce.V:
+				bad = append(bad, "not in force: "+label)
 			default:
 				good = append(good, label)
 			}
 		}
-		f := Finding{Server: n.Name, Expected: "in force on a profile that is active", Level: facts.Observed}
+		f := Finding{Server: n.Name, Expected: "stored as asked, and the firewall says that the group is in force", Level: facts.Observed}
 		switch {
 		case len(bad) > 0:
-			f.Verdict, f.Seen, f.Owner = Fail, "not in force: "+strings.Join(bad, " "), "you"
-			f.Cause, f.Remedy = "the firewall does not apply the rule, or it could not be added", "preflight explain firewall.rule-in-force"
+			f.Verdict, f.Seen, f.Owner = Fail, strings.Join(bad, ", "), "you"
+			f.Cause, f.Remedy = "see there", "preflight explain firewall.rule-in-force"
 		case len(unknown) > 0:
-			f.Verdict, f.Seen = Unknown, strings.Join(unknown, " ")
+			f.Verdict, f.Seen, f.Owner, f.Remedy = Unknown, strings.Join(unknown, ", "), "you", "look at the server's rules, then run this again"
 		case len(good) > 0:
 			f.Verdict, f.Seen = Pass, "in force: "+strings.Join(good, " ")
 		default:
@@ -204,19 +278,19 @@ func ruleInForce(in Input) []Finding {
 func reachable(in Input) []Finding {
 	var out []Finding
 	for _, n := range in.Site.Nodes {
-		var bad, translated []string
+		var bad, translated, open []string
 		works := 0
 		for _, p := range in.Proofs {
-			if p.To != n.Name {
-				continue
-			}
 			what := fmt.Sprintf("%d from %s", p.Port, p.From)
 			switch {
+			case p.To != n.Name:
 			case p.Verdict.Fails():
 				bad = append(bad, fmt.Sprintf("%s %s", what, Words(p.Verdict)))
+			case p.Verdict == proof.NotTested || p.Level != facts.Proven:
+				open = append(open, what)
 			case p.Verdict == proof.Translated:
 				translated = append(translated, what)
-			case p.Verdict.Works():
+			default:
 				works++
 			}
 		}
@@ -225,13 +299,15 @@ func reachable(in Input) []Finding {
 		case len(bad) > 0:
 			f.Verdict, f.Seen, f.Owner = Fail, strings.Join(bad, ", "), "you"
 			f.Cause, f.Remedy = "see the proofs", "preflight explain flow.reachable"
+		case len(open) > 0:
+			f.Verdict, f.Seen, f.Level = Unknown, "not proven: "+strings.Join(open, ", "), facts.Observed
 		case len(translated) > 0:
 			f.Verdict, f.Seen, f.Owner = Warn, "another source address arrives: "+strings.Join(translated, ", "), "the network team"
 			f.Cause, f.Remedy = "address translation between the nodes", "preflight explain flow.reachable"
 		case works > 0:
-			f.Verdict, f.Seen = Pass, Count(works, "flow works", "flows work")
+			f.Verdict, f.Seen = Pass, Count(works, "flow is", "flows are")+" proven"
 		default:
-			continue // nothing was tried: the flows themselves say so, and the run is incomplete
+			continue // nothing was tried: the run is incomplete by its flows
 		}
 		out = append(out, f)
 	}

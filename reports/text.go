@@ -9,12 +9,12 @@ import (
 	"text/tabwriter"
 
 	"github.com/qlik-preflight/preflight/checks"
+	"github.com/qlik-preflight/preflight/internal/printable"
 	"github.com/qlik-preflight/preflight/internal/proof"
 	"github.com/qlik-preflight/preflight/internal/record"
 )
 
-// Text is the run for a terminal or a log: plain words, no colour, nothing wider than its longest name. Long texts that
-// came from servers are cut to one line.
+// Text is the run for a terminal or a log: plain words, no colour, and of what came from servers nothing that acts.
 func Text(r record.Record) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s, release %s, %d nodes.%s\n\n", r.Site.Name, r.Site.Release, len(r.Site.Nodes), simulated(r))
@@ -23,7 +23,7 @@ func Text(r record.Record) []byte {
 	proofs(&b, r)
 	findings(&b, r)
 	fmt.Fprintf(&b, "%s: %s\n", Word(r), r.Verdict.Summary)
-	return b.Bytes()
+	return []byte(printable.Text(b.String()))
 }
 
 func simulated(r record.Record) string {
@@ -250,6 +250,9 @@ func findings(b *bytes.Buffer, r record.Record) {
 		}
 		fmt.Fprintf(b, "%-7s  %-23s  %s\n", strings.ToUpper(string(f.Verdict)), f.Check, f.Server)
 		fmt.Fprintf(b, "         %s\n", f.Seen)
+		if f.Cause != "" && f.Cause != f.Seen {
+			fmt.Fprintf(b, "         cause: %s\n", f.Cause)
+		}
 		if f.Remedy != "" {
 			fmt.Fprintf(b, "         %s: %s\n", cmp.Or(f.Owner, "you"), f.Remedy)
 		}
@@ -260,24 +263,30 @@ func findings(b *bytes.Buffer, r record.Record) {
 	b.WriteString("\n")
 }
 
-// Line is an event as one line of progress, "" if it is not worth one.
-func Line(e record.Event) string {
+// Line is an event as a line of progress, or a few; "" if it is not worth one.
+func Line(e record.Event) string { return printable.Text(line(e)) }
+
+func line(e record.Event) string {
 	switch e := e.(type) {
 	case record.StageStarted:
 		return e.Stage
-	case record.ServerConnected:
-		line := fmt.Sprintf("  %s: signed in, %s, %.1f s", e.Server, SignedIn(e.SignIn), float64(e.MS)/1000)
+	case record.ServerReached:
 		if e.Simulated {
-			line += " (simulated server)"
+			return "  " + e.Server + ": a simulated server"
 		}
-		return line
+	case record.ServerConnected:
+		return fmt.Sprintf("  %s: signed in, %s, %.1f s", e.Server, SignedIn(e.SignIn), float64(e.MS)/1000)
 	case record.ServerFailed:
 		return strings.Join(append([]string{"  " + e.Error}, e.Hints...), "\n    hint: ")
 	case record.ServerInspected:
 		return fmt.Sprintf("  %s: Windows %s, %s", e.Server, e.Facts.Windows, cmp.Or(e.Facts.Release(), "no Qlik Sense"))
 	case record.Planned:
+		right := map[string]bool{}
+		for _, a := range e.Already {
+			right[fmt.Sprint(a.Server, " ", a.Port)] = true
+		}
 		return fmt.Sprintf("  %s to add, %s right already; digest %.12s",
-			checks.Count(len(e.Changes), "rule", "rules"), checks.Count(len(e.Already), "source", "sources"), e.SHA256)
+			checks.Count(len(e.Changes), "rule", "rules"), checks.Count(len(right), "port", "ports"), e.SHA256)
 	case record.BackOutWritten:
 		return "  the way back is written: " + strings.Join(e.Files, " ")
 	case record.ChangeEnded:

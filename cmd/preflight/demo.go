@@ -17,6 +17,7 @@ import (
 
 	"github.com/qlik-preflight/preflight/internal/engine"
 	"github.com/qlik-preflight/preflight/internal/lab"
+	"github.com/qlik-preflight/preflight/internal/printable"
 	"github.com/qlik-preflight/preflight/internal/proof"
 	"github.com/qlik-preflight/preflight/internal/record"
 	"github.com/qlik-preflight/preflight/internal/site"
@@ -70,26 +71,24 @@ func demo(ctx context.Context, runs string, stdout, stderr io.Writer) (err error
 		},
 		Password: func(string) winrm.Password { return winrm.Password(l.Password()) },
 	}
+	show := newProgress(stderr)
 	e, err := engine.New(s, connect, j, func(ev record.Event) error {
 		if err := j.Append(ev); err != nil {
 			return err
 		}
-		if line := reports.Line(ev); line != "" {
-			fmt.Fprintln(stderr, line)
-		}
+		show.add(reports.Line(ev))
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	if err := e.Start(id, tool(), "demo", operator(), ""); err != nil {
-		return err
+	broke := e.Start(id, tool(), "demo", operator(), "")
+	if broke == nil {
+		broke = journey(ctx, e)
 	}
-	broke := journey(ctx, e)
-	if err := e.End(broke); err != nil {
-		return err
-	}
-	return finish(e.Record(), j, stdout)
+	ended := e.End(broke)
+	show.end()
+	return finish(e.Record(), j, errors.Join(broke, ended), stdout, stderr)
 }
 
 // journey takes a site through the stages.
@@ -110,24 +109,67 @@ func journey(ctx context.Context, e *engine.Engine) error {
 	return nil
 }
 
-// finish writes the record and the result, and ends with the run's exit code.
-func finish(r record.Record, j *record.Journal, stdout io.Writer) error {
+// finish writes the record and the result, and ends with the run's exit code. broke is why the run broke off, if it did.
+// What cannot be written any more is said, and does not keep the rest from being shown: the way back above all.
+func finish(r record.Record, j *record.Journal, broke error, stdout, stderr io.Writer) error {
 	b, err := reports.JSON(r)
-	if err != nil {
-		return err
-	}
-	if err := j.WriteFile("record.json", b); err != nil {
-		return err
+	if err == nil {
+		err = j.WriteFile("record.json", b)
 	}
 	stdout.Write(reports.Text(r))
-	fmt.Fprintf(stdout, "record  %s  sha256 %x\n", filepath.Join(j.Dir(), "record.json"), sha256.Sum256(b))
+	if err == nil {
+		fmt.Fprintf(stdout, "record  %s  sha256 %x\n", filepath.Join(j.Dir(), "record.json"), sha256.Sum256(b))
+	}
 	if r.BackOut != nil {
 		fmt.Fprintf(stdout, "undo    %s\n", filepath.Join(j.Dir(), "backout"))
 	}
-	if r.Verdict.ExitCode != record.ExitPassed {
-		return exit(r.Verdict.ExitCode)
+	for _, e := range []error{broke, err} {
+		if e != nil {
+			fmt.Fprintf(stderr, "error: %s\n", printable.Line(e.Error()))
+		}
+	}
+	switch code := r.Verdict.ExitCode; {
+	case code != record.ExitPassed:
+		return exit(code)
+	case err != nil:
+		return exit(record.ExitInternal)
 	}
 	return nil
+}
+
+// progress writes lines without ever keeping the one who adds them waiting: a terminal may stand still while somebody
+// marks text in it.
+type progress struct {
+	lines chan string
+	done  chan struct{}
+}
+
+func newProgress(w io.Writer) progress {
+	p := progress{make(chan string, 10_000), make(chan struct{})}
+	go func() {
+		defer close(p.done)
+		for line := range p.lines {
+			fmt.Fprintln(w, line)
+		}
+	}()
+	return p
+}
+
+// add queues a line; if nobody has read ten thousand of them, one more is no loss.
+func (p progress) add(line string) {
+	if line == "" {
+		return
+	}
+	select {
+	case p.lines <- line:
+	default:
+	}
+}
+
+// end waits until what was added is written.
+func (p progress) end() {
+	close(p.lines)
+	<-p.done
 }
 
 // newRun makes the folder of a new run, named after its site and the time.

@@ -49,7 +49,7 @@ change ticket.
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(demoCommand(), explainCommand(), versionCommand())
+	root.AddCommand(demoCommand(), explainCommand(), scriptsCommand(), versionCommand())
 	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 
 	called, err := root.ExecuteContextC(ctx)

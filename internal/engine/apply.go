@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"github.com/qlik-preflight/preflight/internal/facts"
 	"github.com/qlik-preflight/preflight/internal/firewall"
 	"github.com/qlik-preflight/preflight/internal/firewall/rule"
+	"github.com/qlik-preflight/preflight/internal/printable"
 	"github.com/qlik-preflight/preflight/internal/record"
 	"github.com/qlik-preflight/preflight/internal/script"
 )
@@ -37,7 +39,8 @@ func (e *Engine) Apply(ctx context.Context, how, value string) error {
 		broke.set(err)
 		incomplete.set(failed)
 	})
-	if err := errors.Join(broke.err, ctx.Err()); err != nil {
+	broke.set(e.writeBackOut(todo))
+	if err := cmp.Or(broke.err, ctx.Err()); err != nil {
 		return err
 	}
 	if incomplete.err != nil {
@@ -69,7 +72,7 @@ func (e *Engine) applyOn(ctx context.Context, server string, changes []record.Pl
 	}
 	live, err := adding.Finish()
 	if err != nil {
-		live = facts.Unknown[bool](script.Clean(err.Error()))
+		live = facts.Unknown[bool](printable.Line(err.Error()))
 	}
 	return failed, e.emit(record.ChangesInForce{Server: server, Live: live, At: e.now()})
 }
@@ -83,10 +86,10 @@ func (e *Engine) add(adding *script.Changer, server string, c record.PlannedChan
 	var said *script.Error
 	switch {
 	case errors.As(err, &said):
-		end.State, end.Error = record.Failed, script.Clean(said.Error())
+		end.State, end.Error = record.Failed, printable.Line(said.Error())
 		return end
 	case err != nil:
-		end.State, end.Error = record.InDoubt, script.Clean(err.Error())
+		end.State, end.Error = record.InDoubt, printable.Line(err.Error())
 		return end
 	}
 	end.After = &out.Stored
@@ -99,7 +102,7 @@ func (e *Engine) add(adding *script.Changer, server string, c record.PlannedChan
 	case out.Kind == "exists" && same:
 		end.State, end.Before = record.There, &out.Stored
 	default:
-		end.State, end.Error, end.Before = record.Failed, "another rule has this id: "+script.Clean(out.Stored), &out.Stored
+		end.State, end.Error, end.Before = record.Failed, "another rule has this id: "+printable.Line(out.Stored), &out.Stored
 	}
 	return end
 }

@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -31,10 +33,11 @@ func (e *Engine) ConnectAll(ctx context.Context) error {
 			return
 		}
 		mu.Lock()
-		defer mu.Unlock()
-		reached[name], e.identity[name] = n, id
+		reached[name] = n
+		mu.Unlock()
+		broke.set(e.emit(record.ServerReached{Server: name, Simulated: id.Simulated, At: e.now()}))
 	})
-	if err := errors.Join(broke.err, ctx.Err()); err != nil {
+	if err := cmp.Or(broke.err, ctx.Err()); err != nil {
 		return err
 	}
 
@@ -42,11 +45,12 @@ func (e *Engine) ConnectAll(ctx context.Context) error {
 	var users []string
 	for _, n := range e.Site.Nodes {
 		if _, ok := reached[n.Name]; ok {
-			if credentials[n.WinRM.User] == nil {
-				credentials[n.WinRM.User] = map[string]site.Node{}
-				users = append(users, n.WinRM.User)
+			user := strings.ToLower(n.WinRM.User) // Windows knows accounts without regard to case
+			if credentials[user] == nil {
+				credentials[user] = map[string]site.Node{}
+				users = append(users, user)
 			}
-			credentials[n.WinRM.User][n.Name] = n
+			credentials[user][n.Name] = n
 		}
 	}
 	for _, user := range users {
@@ -59,8 +63,8 @@ func (e *Engine) ConnectAll(ctx context.Context) error {
 			rejected, err := e.signIn(ctx, n)
 			broke.set(err)
 			if rejected {
-				each(rest, func(name string, _ site.Node) {
-					broke.set(e.fail("connect", name, fmt.Errorf("%s: not tried: the password of %s was rejected by %s", name, user, n.Name)))
+				each(rest, func(name string, other site.Node) {
+					broke.set(e.fail("connect", name, fmt.Errorf("%s: not tried: the sign-in of %s was rejected by %s", name, other.WinRM.User, n.Name)))
 				})
 				clear(rest)
 			}
@@ -73,7 +77,7 @@ func (e *Engine) ConnectAll(ctx context.Context) error {
 			broke.set(err)
 		})
 	}
-	if err := errors.Join(broke.err, ctx.Err()); err != nil {
+	if err := cmp.Or(broke.err, ctx.Err()); err != nil {
 		return err
 	}
 	if n := len(e.Site.Nodes) - len(e.servers); n > 0 {
@@ -113,8 +117,7 @@ func (e *Engine) signIn(ctx context.Context, n site.Node) (rejected bool, err er
 	e.servers[n.Name] = s
 	e.mu.Unlock()
 	return false, e.emit(record.ServerConnected{
-		Server: n.Name, SignIn: s.SignIn(), Simulated: e.identity[n.Name].Simulated,
-		MS: time.Since(began).Milliseconds(), At: e.now(),
+		Server: n.Name, SignIn: s.SignIn(), MS: time.Since(began).Milliseconds(), At: e.now(),
 	})
 }
 

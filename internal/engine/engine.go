@@ -12,6 +12,7 @@ import (
 	"github.com/qlik-preflight/preflight/checks"
 	"github.com/qlik-preflight/preflight/internal/facts"
 	"github.com/qlik-preflight/preflight/internal/ports"
+	"github.com/qlik-preflight/preflight/internal/printable"
 	"github.com/qlik-preflight/preflight/internal/record"
 	"github.com/qlik-preflight/preflight/internal/script"
 	"github.com/qlik-preflight/preflight/internal/site"
@@ -65,11 +66,10 @@ type Engine struct {
 
 	flows []ports.Flow
 
-	mu       sync.Mutex
-	rec      record.Record
-	servers  map[string]Server
-	facts    map[string]facts.Server
-	identity map[string]Identity
+	mu      sync.Mutex
+	rec     record.Record
+	servers map[string]Server
+	facts   map[string]facts.Server
 }
 
 // Times are the times of a proof.
@@ -90,7 +90,7 @@ func New(s site.Site, c Connector, folder Folder, emit func(record.Event) error)
 	}
 	return &Engine{
 		Site: s, Connect: c, Folder: folder, Emit: emit, Now: time.Now, Times: WindowsTimes, flows: flows,
-		servers: map[string]Server{}, facts: map[string]facts.Server{}, identity: map[string]Identity{},
+		servers: map[string]Server{}, facts: map[string]facts.Server{},
 	}, nil
 }
 
@@ -109,7 +109,8 @@ func (e *Engine) Start(run string, tool record.Tool, command string, by record.O
 	return e.emit(record.CommandStarted{Name: command, Operator: by, Ticket: ticket, At: e.now()})
 }
 
-// End closes the connections, makes the findings and ends the command. broke is the error that broke it off, or nil.
+// End closes the connections, makes the findings and ends the command. broke is the error that broke it off, or nil. If
+// the end cannot be written down, the record has it all the same.
 func (e *Engine) End(broke error) error {
 	e.Close()
 	judged := e.judge()
@@ -125,7 +126,16 @@ func (e *Engine) End(broke error) error {
 			outcome = record.Internal
 		}
 	}
-	return errors.Join(judged, e.emit(record.CommandEnded{Outcome: outcome, Error: text, At: e.now()}))
+	end := record.CommandEnded{Outcome: outcome, Error: text, At: e.now()}
+	err := errors.Join(judged, e.emit(end))
+	if err != nil {
+		// What cannot be written down any more is still said.
+		end.Outcome = record.Internal
+		e.mu.Lock()
+		e.rec.Apply(end)
+		e.mu.Unlock()
+	}
+	return err
 }
 
 // ErrStopped is wrapped by the error of a stage that could not go on for a reason that stands in the record.
@@ -156,10 +166,13 @@ func (e *Engine) stage(name string) error {
 
 // fail emits that a server could not be used.
 func (e *Engine) fail(stage, server string, err error) error {
-	ev := record.ServerFailed{Server: server, Stage: stage, Kind: "failed", Error: script.Clean(err.Error()), Hints: []string{}, At: e.now()}
+	ev := record.ServerFailed{Server: server, Stage: stage, Kind: "failed", Error: printable.Line(err.Error()), At: e.now()}
 	var x Explained
 	if errors.As(err, &x) {
 		ev.Kind, ev.Hints = x.Explain()
+	}
+	if ev.Hints == nil {
+		ev.Hints = []string{}
 	}
 	return e.emit(ev)
 }
@@ -177,12 +190,20 @@ func each[V any](m map[string]V, do func(name string, v V)) {
 func (e *Engine) judge() error {
 	rec := e.Record()
 	in := checks.Input{
-		Site: e.Site, Flows: e.flows, Servers: e.facts,
-		Failures: map[string]checks.Failure{}, Missing: map[string][]checks.Missing{}, Proofs: rec.Latest(),
+		Site: e.Site, Servers: e.facts, Planned: rec.Change.PlanSHA256 != "", Proofs: rec.Latest(),
+		SignedIn: map[string]bool{}, Failures: map[string]checks.Failure{},
+		Lost: map[string][]ports.Flow{}, Missing: map[string][]checks.Missing{}, Blocked: map[string][]checks.Blocked{},
+	}
+	routes := e.routes()
+	for _, f := range e.flows {
+		if _, ok := routes[[2]string{f.From, f.To}]; !ok {
+			in.Lost[f.To] = append(in.Lost[f.To], f)
+		}
 	}
 	for _, s := range rec.Servers {
+		in.SignedIn[s.Name] = s.SignIn != nil
 		if s.Failure != nil {
-			f := checks.Failure{Seen: s.Failure.Error}
+			f := checks.Failure{Stage: s.Failure.Stage, Seen: s.Failure.Error}
 			if len(s.Failure.Hints) > 0 {
 				f.Remedy = s.Failure.Hints[0]
 			}
@@ -195,15 +216,19 @@ func (e *Engine) judge() error {
 	}
 	for _, p := range rec.Plan.Changes {
 		c, tried := state[p.ID+" "+p.Server]
-		if tried {
-			in.Applied = append(in.Applied, checks.Applied{Server: p.Server, ID: p.ID, Ports: p.Ports, InForce: c.InForce, Error: c.Error})
+		added := facts.Known(c.State == record.Done || c.State == record.There)
+		if c.State == record.Started || c.State == record.InDoubt {
+			added = facts.Unknown[bool]("its end was not seen")
 		}
-		if c.State != record.Done && c.State != record.There {
+		if tried {
+			in.Applied = append(in.Applied, checks.Applied{Server: p.Server, Ports: p.Ports, Added: added, InForce: c.InForce, Error: c.Error})
+		}
+		if added.OK() && !added.V {
 			in.Missing[p.Server] = append(in.Missing[p.Server], checks.Missing{Ports: p.Ports, From: p.From})
 		}
 	}
 	for _, b := range rec.Plan.Blocked {
-		in.Missing[b.Server] = append(in.Missing[b.Server], checks.Missing{Ports: []uint16{b.Port}, From: []string{b.From}})
+		in.Blocked[b.Server] = append(in.Blocked[b.Server], checks.Blocked{Port: b.Port, From: b.From, Why: b.Why})
 	}
 	return e.emit(record.Judged{Findings: checks.All(in), At: e.now()})
 }

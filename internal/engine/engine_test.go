@@ -22,6 +22,7 @@ import (
 
 	"github.com/qlik-preflight/preflight/internal/engine"
 	"github.com/qlik-preflight/preflight/internal/lab"
+	"github.com/qlik-preflight/preflight/internal/lab/host"
 	"github.com/qlik-preflight/preflight/internal/proof"
 	"github.com/qlik-preflight/preflight/internal/record"
 	"github.com/qlik-preflight/preflight/internal/script"
@@ -474,5 +475,167 @@ func TestCancel(t *testing.T) {
 	}
 	if code := r.Record().Verdict.ExitCode; code != record.ExitCancelled {
 		t.Errorf("exit code %d, want 130", code)
+	}
+}
+
+// TestConstrainedLanguage: where PowerShell will not run scripts, the server counts as not signed in to, with the reason.
+func TestConstrainedLanguage(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 1)
+	r := start(t, l, constrained{winRM(l, l.Password())}, nil)
+	err := r.ConnectAll(t.Context())
+	if !errors.Is(err, engine.ErrStopped) {
+		t.Errorf("ConnectAll = %v; want ErrStopped", err)
+	}
+	r.End(err)
+	rec := r.Record()
+	if f := rec.Servers[1].Failure; f == nil || f.Kind != "language" || !strings.Contains(f.Error, "ConstrainedLanguage") || len(f.Hints) == 0 {
+		t.Errorf("failure = %+v", f)
+	}
+	if rec.Verdict.ExitCode != record.ExitConnect {
+		t.Errorf("exit code %d, want 4", rec.Verdict.ExitCode)
+	}
+}
+
+// constrained is a Connector whose servers' PowerShell is in Constrained Language Mode.
+type constrained struct{ engine.Connector }
+
+func (c constrained) SignIn(ctx context.Context, n site.Node) (engine.Server, error) {
+	s, err := c.Connector.SignIn(ctx, n)
+	return constrainedServer{s}, err
+}
+
+type constrainedServer struct{ engine.Server }
+
+func (s constrainedServer) Run(_ context.Context, command string, _ io.Reader, stdout, stderr io.Writer) (int, error) {
+	if command == script.ProbeCommand {
+		fmt.Fprintln(stdout, "#pf-probe ConstrainedLanguage 5.1.17763.1")
+		return 0, nil
+	}
+	fmt.Fprintln(stderr, "Method invocation is supported only on core types in this language mode.")
+	return 1, nil
+}
+
+// TestInspectFails: a server that was signed in to but could not be inspected is not "not connected".
+func TestInspectFails(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 1)
+	r := start(t, l, silent{winRM(l, l.Password())}, nil)
+	if err := r.ConnectAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	err := r.Inspect(t.Context())
+	if !errors.Is(err, engine.ErrStopped) {
+		t.Errorf("Inspect = %v; want ErrStopped", err)
+	}
+	r.End(err)
+	rec := r.Record()
+	if code := rec.Verdict.ExitCode; code != record.ExitIncomplete {
+		t.Errorf("exit code %d, want 5\n%s", code, reports.Text(rec))
+	}
+	if f := rec.Servers[0].Failure; f == nil || f.Stage != "inspect" || !strings.Contains(f.Error, "last frame") {
+		t.Errorf("failure = %+v", f)
+	}
+}
+
+// silent is a Connector whose servers run the probe and no script.
+type silent struct{ engine.Connector }
+
+func (c silent) SignIn(ctx context.Context, n site.Node) (engine.Server, error) {
+	s, err := c.Connector.SignIn(ctx, n)
+	return silentServer{s}, err
+}
+
+type silentServer struct{ engine.Server }
+
+func (s silentServer) Run(ctx context.Context, command string, stdin io.Reader, stdout, stderr io.Writer) (int, error) {
+	if command == script.ProbeCommand {
+		return s.Server.Run(ctx, command, stdin, stdout, stderr)
+	}
+	return 1, nil // as PowerShell does with a bootstrap that it cannot parse
+}
+
+// TestApplyMeets: what may have happened on a server between plan and apply.
+func TestApplyMeets(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		change func(h *host.Host, first record.PlannedChange)
+		state  record.ChangeState
+		exit   int
+		says   string
+		proven int
+	}{
+		{"another rule took the id", func(h *host.Host, c record.PlannedChange) {
+			h.AddRule("local", c.ID, "v2.29|Action=Allow|Active=TRUE|Dir=In|Protocol=6|LPort=1|Name=other|")
+		}, record.Failed, record.ExitPartly, "another rule has this id", 0},
+		{"the same rule was added by somebody else", func(h *host.Host, c record.PlannedChange) {
+			h.AddRule("local", c.ID, "v2.29|Action=Allow|Active=TRUE|Dir=In|Protocol=6|Profile=Domain|LPort=443|LPort=4144|RA4=10.0.0.12/255.255.255.255|RA4=10.20.0.0/255.255.0.0|Name=x|")
+		}, record.There, record.ExitPassed, "ready", 14},
+		{"a policy came that voids local rules", func(h *host.Host, c record.PlannedChange) {
+			h.Set(host.Setting{Store: "policy", Profile: "DomainProfile", Name: "AllowLocalPolicyMerge", Value: 0})
+		}, record.Done, record.ExitFailed, "not in force", 7},
+		{"a Block rule came", func(h *host.Host, c record.PlannedChange) {
+			h.AddRule("policy", "block", "v2.29|Action=Block|Active=TRUE|Dir=In|Protocol=6|LPort=4242|Name=Server Baseline|")
+		}, record.Done, record.ExitFailed, "4242 from qs-rim1 dropped", 13},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t, 1)
+			r := start(t, l, winRM(l, l.Password()), nil)
+			r.upToPlan(t)
+			test.change(l.Host("qs-central"), r.Record().Plan.Changes[0])
+			err := r.Apply(t.Context(), "demo", "x")
+			if err == nil {
+				err = r.Prove(t.Context(), proof.AfterApply, true)
+			}
+			if err := r.End(err); err != nil {
+				t.Fatal(err)
+			}
+			rec := r.Record()
+			if s := rec.Changes[0].State; s != test.state {
+				t.Errorf("state %s, want %s", s, test.state)
+			}
+			if rec.Verdict.ExitCode != test.exit || rec.Verdict.Flows.Proven != test.proven || !strings.Contains(string(reports.Text(rec)), test.says) {
+				t.Errorf("exit code %d, want %d; %d proven, want %d; want %q in\n%s", rec.Verdict.ExitCode, test.exit, rec.Verdict.Flows.Proven, test.proven, test.says, reports.Text(rec))
+			}
+		})
+	}
+}
+
+// TestPlanMeets: what stands in the way is named, and nothing is planned against it.
+func TestPlanMeets(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 1)
+	l.Host("qs-rim1").Set(host.Setting{Store: "policy", Profile: "DomainProfile", Name: "AllowLocalPolicyMerge", Value: 0})
+	l.Host("qs-central").AddRule("local", "hostile", "v2.29|Action=Block|Active=TRUE|Dir=In|Protocol=6|LPort=4242|Name=a\x1b[2J\u202eb|")
+	r := start(t, l, winRM(l, l.Password()), nil)
+	r.upToPlan(t)
+	if err := r.End(nil); err != nil {
+		t.Fatal(err)
+	}
+	rec := r.Record()
+	for _, c := range rec.Plan.Changes {
+		if c.Server == "qs-rim1" {
+			t.Errorf("a rule is planned that policy voids: %+v", c)
+		}
+	}
+	if rec.Verdict.ExitCode != record.ExitFailed {
+		t.Errorf("exit code %d, want 3", rec.Verdict.ExitCode)
+	}
+	text := string(reports.Text(rec))
+	for _, want := range []string{"policy turns", "firewall.rule-blocked", "Block rule"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not in\n%s", want, text)
+		}
+	}
+	b, err := reports.JSON(rec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, shown := range map[string]string{"text": text, "JSON": string(b)} {
+		if strings.ContainsAny(shown, "\x1b\u202e") {
+			t.Errorf("the %s holds what acts on a terminal", name)
+		}
 	}
 }

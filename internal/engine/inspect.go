@@ -1,8 +1,8 @@
 package engine
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/qlik-preflight/preflight/internal/record"
@@ -28,7 +28,7 @@ func (e *Engine) Inspect(ctx context.Context) error {
 		e.mu.Unlock()
 		broke.set(e.emit(record.ServerInspected{Server: name, Role: node.Role, Facts: f, At: e.now()}))
 	})
-	if err := errors.Join(broke.err, ctx.Err()); err != nil {
+	if err := cmp.Or(broke.err, ctx.Err()); err != nil {
 		return err
 	}
 	if n := len(e.servers) - len(e.facts); n > 0 {

@@ -10,6 +10,7 @@ import (
 	"github.com/qlik-preflight/preflight/internal/firewall"
 	"github.com/qlik-preflight/preflight/internal/firewall/rule"
 	"github.com/qlik-preflight/preflight/internal/ports"
+	"github.com/qlik-preflight/preflight/internal/printable"
 	"github.com/qlik-preflight/preflight/internal/record"
 	"github.com/qlik-preflight/preflight/internal/site"
 )
@@ -77,7 +78,7 @@ func planFile(s site.Site, changes []record.PlannedChange) ([]byte, error) {
 		Site    site.Site              `json:"site"`
 		Changes []record.PlannedChange `json:"changes"`
 	}{s, changes})
-	return b.Bytes(), err
+	return printable.JSON(b.Bytes()), err
 }
 
 // routes are the addresses that each flow uses, as its source sees them.

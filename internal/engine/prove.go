@@ -13,6 +13,7 @@ import (
 
 	"github.com/qlik-preflight/preflight/internal/facts"
 	"github.com/qlik-preflight/preflight/internal/ports"
+	"github.com/qlik-preflight/preflight/internal/printable"
 	"github.com/qlik-preflight/preflight/internal/proof"
 	"github.com/qlik-preflight/preflight/internal/record"
 	"github.com/qlik-preflight/preflight/internal/script"
@@ -62,6 +63,11 @@ func (e *Engine) Prove(ctx context.Context, phase proof.Phase, listen bool) erro
 	return nil
 }
 
+// readyLimit is how long a server may take to get ready for a proof, while the others already listen.
+const readyLimit = 30 * time.Second
+
+var errNotReady = fmt.Errorf("it was not ready in %v", readyLimit)
+
 // question decides how a flow is tried: on the service that listens there, on a listener of ours, or not at all.
 func (e *Engine) question(f ports.Flow, listen bool) proof.Question {
 	q := proof.Question{ID: fmt.Sprintf("%s:%d", f.To, f.Port), Flow: f, Target: proof.TargetNone, Verdict: proof.NotTested}
@@ -89,7 +95,7 @@ func (e *Engine) question(f ports.Flow, listen bool) proof.Question {
 	case !peer.Addresses[0].Is4():
 		return skip(proof.NotTested, "%s resolves %s to IPv6 addresses only; proofs are IPv4", f.From, node.Host)
 	}
-	q.Address = peer.Addresses[0]
+	q.Address, q.Source = peer.Addresses[0], peer.Source
 	if !to.Listeners.OK() {
 		return skip(proof.NotTested, "who listens on %s is not known: %s", f.To, to.Listeners.Unknown)
 	}
@@ -118,7 +124,9 @@ func soonTaken(n site.Node, s facts.Server) string {
 		}
 	}
 	switch {
-	case s.Booted() < justBooted:
+	case !s.UptimeS.OK():
+		return "when it started is not known: " + s.UptimeS.Unknown
+	case time.Duration(s.UptimeS.V)*time.Second < justBooted:
 		return "it started less than 5 minutes ago"
 	case n.Role == site.Rim && !s.State.OK():
 		return "the state of its repository service is not known: " + s.State.Unknown
@@ -131,17 +139,24 @@ func soonTaken(n site.Node, s facts.Server) string {
 // ask runs both sides of every question: one process per server does all its listening and dialling. Every side listens
 // before the first is told to go.
 func (e *Engine) ask(ctx context.Context, questions []proof.Question) map[string]proof.Report {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	sides := e.sides(questions)
 	var mu sync.Mutex
 	reports := map[string]proof.Report{}
 	ready := map[string]*script.Prover{}
 	each(sides, func(name string, side script.Side) {
+		ctx, giveUp := context.WithCancelCause(ctx)
+		late := time.AfterFunc(readyLimit, func() { giveUp(errNotReady) })
 		p := script.StartProve(ctx, e.servers[name], side)
 		err := p.Ready()
+		if !late.Stop() && err == nil {
+			err = errNotReady
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		if err != nil {
-			reports[name] = proof.Report{Lost: script.Clean(err.Error())}
+			reports[name] = proof.Report{Lost: printable.Line(err.Error())}
 			return
 		}
 		ready[name] = p

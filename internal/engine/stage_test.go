@@ -36,7 +36,7 @@ func inspected(t *testing.T) *Engine {
 		on := firewall.ProfileSettings{Enabled: rule.Yes, DefaultInboundBlock: rule.Yes, BlockAllInbound: rule.No, LocalRulesMerge: rule.Yes}
 		address := netip.MustParseAddr(own)
 		return facts.Server{
-			UptimeS: 86400, Services: facts.Known([]facts.Service{{Name: "QlikSenseRepositoryService", State: "Running"}}), Releases: facts.Known([]string{"Qlik Sense 1.0.2"}),
+			UptimeS: facts.Known[int64](86400), Services: facts.Known([]facts.Service{{Name: "QlikSenseRepositoryService", State: "Running"}}), Releases: facts.Known([]string{"Qlik Sense 1.0.2"}),
 			Listeners: facts.Known([]facts.Listener{{Address: netip.MustParseAddrPort("0.0.0.0:4242"), Process: "Repository"}}),
 			State:     facts.Known(facts.CertificatesNotInstalled),
 			Peers:     []facts.Peer{{Name: name, Addresses: []netip.Addr{netip.MustParseAddr(peer)}, Source: address}},
@@ -90,7 +90,9 @@ func TestQuestion(t *testing.T) {
 				to.Listeners.V = []facts.Listener{{Address: netip.MustParseAddrPort("127.0.0.1:443")}}
 			}},
 		{name: "the server has just started", port: 443, listen: true, target: proof.TargetNone, says: "5 minutes",
-			change: func(_, to *facts.Server) { to.UptimeS = 200 }},
+			change: func(_, to *facts.Server) { to.UptimeS = facts.Known[int64](200) }},
+		{name: "when it started is not known", port: 443, listen: true, target: proof.TargetNone, says: "is not known",
+			change: func(_, to *facts.Server) { to.UptimeS = facts.Unknown[int64]("") }},
 		{name: "a service is starting", port: 443, listen: true, target: proof.TargetNone, says: "start pending",
 			change: func(_, to *facts.Server) { to.Services.V[0].State = "Start Pending" }},
 		{name: "services are not known", port: 443, listen: true, target: proof.TargetNone, says: "denied",

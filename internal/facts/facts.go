@@ -3,10 +3,10 @@
 package facts
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/netip"
 	"strings"
-	"time"
 
 	"github.com/qlik-preflight/preflight/internal/firewall"
 )
@@ -31,7 +31,7 @@ type Value[T any] struct {
 func Known[T any](v T) Value[T] { return Value[T]{V: v} }
 
 // Unknown makes a fact that could not be read.
-func Unknown[T any](why string) Value[T] { return Value[T]{Unknown: why} }
+func Unknown[T any](why string) Value[T] { return Value[T]{Unknown: cmp.Or(why, "no reason given")} }
 
 // OK tells whether the value is known.
 func (v Value[T]) OK() bool { return v.Unknown == "" }
@@ -65,7 +65,7 @@ type Server struct {
 	Windows    string              `json:"windows"`    // version, as 10.0.17763.0
 	PowerShell string              `json:"powershell"` // version
 	Language   string              `json:"language"`   // of its display, as en-US
-	UptimeS    int64               `json:"uptime_s"`
+	UptimeS    Value[int64]        `json:"uptime_s"`
 	Clock      Value[Clock]        `json:"clock"`
 	Interfaces []Interface         `json:"interfaces"`
 	Listeners  Value[[]Listener]   `json:"listeners"`
@@ -90,9 +90,8 @@ type Interface struct {
 
 // Clock is how far a server's clock is ahead of ours, within a bound: what the answer took to travel.
 type Clock struct {
-	AheadMS   int64 `json:"ahead_ms"`
-	ErrorMS   int64 `json:"error_ms"`
-	MeasuredS int64 `json:"-"`
+	AheadMS int64 `json:"ahead_ms"`
+	ErrorMS int64 `json:"error_ms"`
 }
 
 // Listener is a TCP port that somebody listens on.
@@ -167,9 +166,6 @@ func (s Server) Listening(at netip.AddrPort) (Listener, bool) {
 	}
 	return Listener{}, false
 }
-
-// Booted tells how long ago the server started.
-func (s Server) Booted() time.Duration { return time.Duration(s.UptimeS) * time.Second }
 
 // Phase is how far a rim node has come.
 type Phase string

@@ -60,6 +60,7 @@ var Phases = []Phase{Baseline, AfterApply, CloseOut}
 type Question struct {
 	ID      string // the dial's name in both reports
 	Flow    ports.Flow
+	Source  netip.Addr // the dialler's own address on that way
 	Address netip.Addr // dialled
 	Target  Target
 	Owner   string // who listens, as the target's own table has it; "" unknown
@@ -87,16 +88,17 @@ func (q Question) Answer() string {
 
 // Report is one server's side of a proof, as its script told it.
 type Report struct {
-	Bound  []uint16         // ports of ours that listened
-	Busy   map[uint16]int   // ports that could not be bound, with the Windows Sockets error
-	Dials  map[string]Dial  // by question
-	Heard  map[string]Heard // by token
-	Seen   []Seen           // new connections to watched ports
-	Gone   []uint16         // watched ports on which nobody listened any more at some moment
-	Served time.Duration    // how long it listened and watched after go, by its own clock; 0: its end was not seen
-	Went   time.Time        // when go was sent, by our clock
-	Began  time.Time        // by when it had certainly begun to watch, by our clock: go may travel long
-	Lost   string           // why the report is incomplete, "" if it is complete
+	Bound    []uint16         // ports of ours that listened
+	Busy     map[uint16]int   // ports that could not be bound, with the Windows Sockets error
+	Dials    map[string]Dial  // by question
+	Heard    map[string]Heard // by token
+	Accepted []Seen           // connections that our listeners accepted, heard or not
+	Seen     []Seen           // new connections to watched ports, wherever from
+	Gone     []uint16         // watched ports on which nobody listened any more at some moment
+	Served   time.Duration    // how long it listened and watched after go, by its own clock; 0: its end was not seen
+	Went     time.Time        // when go was sent, by our clock
+	Began    time.Time        // by when it had certainly begun to watch, by our clock: go may travel long
+	Lost     string           // why the report is incomplete, "" if it is complete
 }
 
 // Dial is the dialler's view of one attempt.
@@ -268,6 +270,8 @@ func (a attempt) listenerAnswered() judgement {
 		return proven(Answered, "%s answered with the key", f.To)
 	case right:
 		return observed(Answered, "%s answered with the key; its own report does not show the connection", f.To)
+	case !a.arrived && a.to.accepted(f.Port, a.d.From):
+		return notTested("%s accepted the connection, but did not hear the token", f.To)
 	case a.arrived && len(a.d.Reply) == 0:
 		return notTested("%s heard %s, but its answer did not come in time", f.To, a.saw.Addr())
 	case a.arrived:
@@ -292,6 +296,8 @@ func (a attempt) serviceAnswered() judgement {
 		return notTested("something accepted the connection; what, is not known: %s", a.late)
 	case !a.to.watched(a.from, a.d):
 		return notTested("something accepted the connection; what, is not known: %s did not look at its connections at that time", f.To)
+	case a.to.elsewhere(f.Port, a.q.Source):
+		return notTested("something accepted the connection; %s saw others come, and one may be this one with its address translated", f.To)
 	}
 	return proven(Other, "something accepted the connection, but %s has no such connection", f.To)
 }
@@ -305,8 +311,10 @@ func (a attempt) timedOut() judgement {
 		return notTested("did not overlap: no answer, but %s", a.late)
 	case a.arrived:
 		return proven(Dropped, "%s received the connection, but its answer did not come back", a.q.Flow.To)
+	case a.q.Target == TargetService && a.to.from(a.q.Flow.Port, a.q.Source):
+		return observed(Dropped, "no answer in %.1f s, though %s saw a connection from there, perhaps this one", a.d.Took.Seconds(), a.q.Flow.To)
 	}
-	return proven(Dropped, "no answer in %.1f s; %s saw nothing", a.d.Took.Seconds(), a.q.Flow.To)
+	return proven(Dropped, "no answer in %.1f s; %s saw nothing of it", a.d.Took.Seconds(), a.q.Flow.To)
 }
 
 // failed judges a dial that ended with an error of Windows Sockets (win32, windows-sockets-error-codes-2).
@@ -341,6 +349,21 @@ func (r Report) saw(q Question, d Dial) (netip.AddrPort, bool) {
 		}
 	}
 	return netip.AddrPort{}, false
+}
+
+// accepted tells whether our listener on a port accepted the very connection.
+func (r Report) accepted(port uint16, from netip.AddrPort) bool {
+	return from.IsValid() && slices.ContainsFunc(r.Accepted, func(s Seen) bool { return s.Port == port && s.From == from })
+}
+
+// from tells whether the target saw a new connection to a port from an address.
+func (r Report) from(port uint16, a netip.Addr) bool {
+	return slices.ContainsFunc(r.Seen, func(s Seen) bool { return s.Port == port && s.From.Addr() == a })
+}
+
+// elsewhere tells whether it saw one from another address.
+func (r Report) elsewhere(port uint16, a netip.Addr) bool {
+	return slices.ContainsFunc(r.Seen, func(s Seen) bool { return s.Port == port && s.From.Addr() != a })
 }
 
 // covers tells whether an attempt lies wholly within the time the server listened. It began after go was sent, when the

@@ -40,7 +40,7 @@ func (a trial) judge() Proof {
 func attemptOn(to Target, result string, code int) *trial {
 	a := &trial{
 		q: Question{
-			ID: "central:4242", Address: target.Addr(), Target: to, Token: "a token", Key: "a key",
+			ID: "central:4242", Source: source.Addr(), Address: target.Addr(), Target: to, Token: "a token", Key: "a key",
 			Flow: ports.Flow{From: "rim", To: "central", Port: target.Port(), Service: site.Repository, Speech: ports.TLS},
 		},
 		d:    Dial{Result: result, Code: code, After: 100 * time.Millisecond, Took: time.Second, Told: zero.Add(1200 * time.Millisecond)},
@@ -58,7 +58,7 @@ func attemptOn(to Target, result string, code int) *trial {
 	return a
 }
 
-// alter is one thing that differs from an trial.
+// alter is one thing that differs from a trial that went well.
 type alter func(*trial)
 
 func reply(s string) alter { return func(a *trial) { a.d.Reply = []byte(s) } }
@@ -89,6 +89,7 @@ func untold(a *trial)        { a.d.Told = time.Time{} }
 func lateGo(a *trial)        { a.to.Began = zero.Add(1101 * time.Millisecond) }
 func gone(a *trial)          { a.to.Gone = []uint16{target.Port()} }
 func otherGone(a *trial)     { a.to.Gone = []uint16{443} }
+func accepted(a *trial)      { a.to.Accepted = []Seen{{Port: target.Port(), From: source}} }
 func noLocal(a *trial)       { a.d.From = netip.AddrPort{} }
 func noDial(a *trial)        { a.lostDial = true }
 func fromLost(a *trial)      { a.from.Lost = "the rim went away" }
@@ -149,9 +150,12 @@ func TestJudge(t *testing.T) {
 		{"silence, seen", service, "open", 0, []alter{seenFrom(source)}, Other, facts.Proven, "does not speak"},
 		{"tls, not seen", service, "open", 0, []alter{reply(tlsHello)}, Other, facts.Proven, "no such connection"},
 		{"tls, seen from another port", service, "open", 0, []alter{reply(tlsHello), seenFrom(netip.AddrPortFrom(source.Addr(), 50112))}, Other, facts.Proven, ""},
-		{"tls, seen from another address", service, "open", 0, []alter{reply(tlsHello), seenFrom(netip.AddrPortFrom(nat.Addr(), source.Port()))}, Other, facts.Proven, ""},
+		{"timeout, a connection from there", service, "timeout", 10060, []alter{noLocal, seenFrom(netip.AddrPortFrom(source.Addr(), 50112))}, Dropped, facts.Observed, "perhaps this one"},
+		{"timeout, a connection from elsewhere", service, "timeout", 10060, []alter{noLocal, seenFrom(nat)}, Dropped, facts.Proven, "saw nothing"},
+		{"accepted, the token lost", listener, "open", 0, []alter{reply(""), accepted}, NotTested, facts.Observed, "did not hear"},
+		{"tls, seen from another address", service, "open", 0, []alter{reply(tlsHello), seenFrom(netip.AddrPortFrom(nat.Addr(), source.Port()))}, NotTested, facts.Observed, "translated"},
 		{"tls, seen on another port", service, "open", 0, []alter{reply(tlsHello), seenOn(443)}, Other, facts.Proven, ""},
-		{"tls, own address not told", service, "open", 0, []alter{reply(tlsHello), noLocal, seenFrom(netip.AddrPort{})}, Other, facts.Proven, ""},
+		{"tls, own address not told", service, "open", 0, []alter{reply(tlsHello), noLocal, seenFrom(netip.AddrPort{})}, NotTested, facts.Observed, ""},
 		{"tls, not seen, lost", service, "open", 0, []alter{reply(tlsHello), lost}, NotTested, facts.Observed, "did not listen all that time"},
 		{"tls, not seen, no overlap", service, "open", 0, []alter{reply(tlsHello), short}, NotTested, facts.Observed, "did not listen all that time"},
 		{"tls, not seen, over before it looked", service, "open", 0, []alter{reply(tlsHello), lateGo}, NotTested, facts.Observed, "did not look"},

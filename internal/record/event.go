@@ -8,6 +8,7 @@ import (
 
 	"github.com/qlik-preflight/preflight/checks"
 	"github.com/qlik-preflight/preflight/internal/facts"
+	"github.com/qlik-preflight/preflight/internal/printable"
 	"github.com/qlik-preflight/preflight/internal/proof"
 	"github.com/qlik-preflight/preflight/internal/site"
 )
@@ -44,13 +45,19 @@ type StageStarted struct {
 	At    time.Time `json:"at"`
 }
 
+// ServerReached says that a server answered, before anybody signed in, and whether it said that it is simulated.
+type ServerReached struct {
+	Server    string    `json:"server"`
+	Simulated bool      `json:"simulated"`
+	At        time.Time `json:"at"`
+}
+
 // ServerConnected says that a server was signed in to.
 type ServerConnected struct {
-	Server    string    `json:"server"`
-	SignIn    SignIn    `json:"sign_in"`
-	Simulated bool      `json:"simulated"`
-	MS        int64     `json:"ms"`
-	At        time.Time `json:"at"`
+	Server string    `json:"server"`
+	SignIn SignIn    `json:"sign_in"`
+	MS     int64     `json:"ms"`
+	At     time.Time `json:"at"`
 }
 
 // ServerFailed says that a server could not be reached, signed in to or inspected, and what to type there.
@@ -59,7 +66,7 @@ type ServerFailed struct {
 	Stage  string    `json:"stage"`
 	Kind   string    `json:"kind"`
 	Error  string    `json:"error"`
-	Hints  []string  `json:"hints,omitempty"`
+	Hints  []string  `json:"hints"`
 	At     time.Time `json:"at"`
 }
 
@@ -134,6 +141,7 @@ func (RunStarted) event()      {}
 func (CommandStarted) event()  {}
 func (CommandEnded) event()    {}
 func (StageStarted) event()    {}
+func (ServerReached) event()   {}
 func (ServerConnected) event() {}
 func (ServerFailed) event()    {}
 func (ServerInspected) event() {}
@@ -152,7 +160,7 @@ var kinds = map[string]reflect.Type{}
 func init() {
 	for name, e := range map[string]Event{
 		"run_started": RunStarted{}, "command_started": CommandStarted{}, "command_ended": CommandEnded{}, "stage_started": StageStarted{},
-		"server_connected": ServerConnected{}, "server_failed": ServerFailed{}, "server_inspected": ServerInspected{},
+		"server_reached": ServerReached{}, "server_connected": ServerConnected{}, "server_failed": ServerFailed{}, "server_inspected": ServerInspected{},
 		"planned": Planned{}, "approved": Approved{}, "back_out_written": BackOutWritten{},
 		"change_started": ChangeStarted{}, "change_ended": ChangeEnded{}, "changes_in_force": ChangesInForce{},
 		"proved": Proved{}, "judged": Judged{},
@@ -182,7 +190,8 @@ func EncodeEvent(e Event) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(line{Kind(e), data})
+	b, err := json.Marshal(line{Kind(e), data})
+	return printable.JSON(b), err
 }
 
 // DecodeEvent reads what EncodeEvent wrote.

@@ -14,6 +14,7 @@ import (
 type Journal struct {
 	dir string
 	f   *os.File
+	err error // the first that Append met; nothing is written after it
 }
 
 const journalFile = "journal.jsonl"
@@ -32,27 +33,33 @@ func Create(runs, id string) (*Journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting the journal: %w", err)
 	}
+	if err := errors.Join(syncDir(dir), syncDir(runs)); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("making the run's folder: %w", err)
+	}
 	return &Journal{dir: dir, f: f}, nil
 }
 
 // Dir is the run's folder.
 func (j *Journal) Dir() string { return j.dir }
 
-// Append writes an event. An event that a way back depends on is on disk when Append returns.
+// Append writes an event. An event that a way back depends on is on disk when Append returns. After an error nothing
+// more is written, so that the journal stays readable up to there.
 func (j *Journal) Append(e Event) error {
+	if j.err != nil {
+		return j.err
+	}
 	b, err := EncodeEvent(e)
+	if err == nil {
+		_, err = j.f.Write(append(b, '\n'))
+	}
+	if err == nil && MustBeForced(e) {
+		err = j.f.Sync()
+	}
 	if err != nil {
-		return fmt.Errorf("writing the journal: %w", err)
+		j.err = fmt.Errorf("writing the journal: %w", err)
 	}
-	if _, err := j.f.Write(append(b, '\n')); err != nil {
-		return fmt.Errorf("writing the journal: %w", err)
-	}
-	if MustBeForced(e) {
-		if err := j.f.Sync(); err != nil {
-			return fmt.Errorf("writing the journal: %w", err)
-		}
-	}
-	return nil
+	return j.err
 }
 
 // Close closes the journal.
@@ -74,6 +81,9 @@ func (j *Journal) WriteFile(name string, data []byte) error {
 	if err == nil {
 		err = os.Rename(f.Name(), path)
 	}
+	if err == nil {
+		err = syncDir(filepath.Dir(path))
+	}
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", name, err)
 	}
@@ -90,8 +100,7 @@ func Replay(dir string) (Record, error) {
 		return Record{}, fmt.Errorf("reading the journal: %w", err)
 	}
 	var r Record
-	whole, _, _ := cutLast(b)
-	sc := bufio.NewScanner(bytes.NewReader(whole))
+	sc := bufio.NewScanner(bytes.NewReader(b[:bytes.LastIndexByte(b, '\n')+1]))
 	sc.Buffer(nil, 64<<20)
 	for n := 1; sc.Scan(); n++ {
 		e, err := DecodeEvent(sc.Bytes())
@@ -101,13 +110,4 @@ func Replay(dir string) (Record, error) {
 		r.Apply(e)
 	}
 	return r, sc.Err()
-}
-
-// cutLast separates the complete lines from what follows the last line end.
-func cutLast(b []byte) (whole, rest []byte, found bool) {
-	i := bytes.LastIndexByte(b, '\n')
-	if i < 0 {
-		return nil, b, false
-	}
-	return b[:i+1], b[i+1:], true
 }

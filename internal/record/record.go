@@ -44,7 +44,7 @@ type Tool struct {
 // Run is one change, from its plan to its close-out, however many commands it takes.
 type Run struct {
 	ID        string    `json:"id"`
-	Simulated bool      `json:"simulated"` // the servers said that they are simulated
+	Simulated bool      `json:"simulated"` // every server that was reached said that it is simulated
 	Commands  []Command `json:"commands"`
 }
 
@@ -100,12 +100,13 @@ type Flows struct {
 
 // Server is one server of the site, as far as the run came with it.
 type Server struct {
-	Name    string        `json:"name"`
-	Role    site.Role     `json:"role"`
-	Phase   facts.Phase   `json:"phase,omitempty"` // of a rim
-	SignIn  *SignIn       `json:"sign_in"`
-	Failure *Failure      `json:"failure"`
-	Facts   *facts.Server `json:"facts"`
+	Name      string        `json:"name"`
+	Role      site.Role     `json:"role"`
+	Simulated *bool         `json:"simulated"`       // its own word; null if it was not reached
+	Phase     facts.Phase   `json:"phase,omitempty"` // of a rim
+	SignIn    *SignIn       `json:"sign_in"`
+	Failure   *Failure      `json:"failure"`
+	Facts     *facts.Server `json:"facts"`
 }
 
 // SignIn is how a server was signed in to.
@@ -240,12 +241,17 @@ func (r *Record) Apply(e Event) {
 		}
 		return
 	case StageStarted:
+	case ServerReached:
+		r.server(e.Server).Simulated = &e.Simulated
+		r.Run.Simulated = true
+		for _, s := range r.Servers {
+			r.Run.Simulated = r.Run.Simulated && (s.Simulated == nil || *s.Simulated)
+		}
 	case ServerConnected:
 		s := r.server(e.Server)
 		in := e.SignIn
 		in.MS = e.MS
 		s.SignIn, s.Failure = &in, nil
-		r.Run.Simulated = r.Run.Simulated || e.Simulated
 	case ServerFailed:
 		r.server(e.Server).Failure = &Failure{Stage: e.Stage, Kind: e.Kind, Error: e.Error, Hints: e.Hints}
 	case ServerInspected:
@@ -401,7 +407,7 @@ func (r *Record) exitCode(o Outcome, v Verdict) int {
 		}
 	}
 	applied := len(r.Changes) > 0
-	connected := !slices.ContainsFunc(r.Servers, func(s Server) bool { return s.Failure != nil })
+	connected := !slices.ContainsFunc(r.Servers, func(s Server) bool { return s.Failure != nil && s.Failure.Stage == "connect" })
 	switch {
 	case applied && made > 0 && open > 0:
 		return ExitPartly

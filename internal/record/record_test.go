@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -49,7 +50,7 @@ func oneChange() []record.Event {
 		record.ServerFailed{Server: "qs-central", Stage: "connect", Kind: "refused", Error: "qs-central: connecting: nothing listens on 5986", Hints: []string{"winrm quickconfig -transport:https"}, At: at("10:20:11")},
 		record.ServerConnected{Server: "qs-rim1", SignIn: record.SignIn{User: `CORP\qs-admin`, Auth: "basic", Transport: "https", Protection: "tls", Identity: "verified"}, MS: 1920, At: at("10:20:12")},
 		record.ServerInspected{Server: "qs-rim1", Role: site.Rim, At: at("10:20:13"), Facts: facts.Server{
-			Computer: "QS-RIM1", Windows: "10.0.17763.0", PowerShell: "5.1.17763.1", Language: "de-DE", UptimeS: 86400,
+			Computer: "QS-RIM1", Windows: "10.0.17763.0", PowerShell: "5.1.17763.1", Language: "de-DE", UptimeS: facts.Known[int64](86400),
 			Clock:      facts.Unknown[facts.Clock]("the server did not report it"),
 			Interfaces: []facts.Interface{{Index: 4, Name: "Ethernet", Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.12/24")}, Profile: "domain"}},
 			Listeners:  facts.Known([]facts.Listener{{Address: netip.MustParseAddrPort("0.0.0.0:4444"), PID: 1988, Process: "Repository"}}),
@@ -70,6 +71,8 @@ func oneChange() []record.Event {
 		record.ChangeStarted{ID: changeID, Server: "qs-rim1", At: at("10:20:15")},
 		record.ChangeEnded{ID: changeID, Server: "qs-rim1", State: record.Done, After: &after, At: at("10:20:16")},
 		record.ChangesInForce{Server: "qs-rim1", Live: facts.Known(true), At: at("10:20:17")},
+		record.ServerReached{Server: "qs-central", At: at("10:20:11")},
+		record.ServerReached{Server: "qs-rim1", At: at("10:20:11")},
 		record.ServerConnected{Server: "qs-central", SignIn: record.SignIn{User: `CORP\qs-admin`, Auth: "basic", Transport: "https", Protection: "tls", Identity: "pinned"}, MS: 2100, At: at("10:20:12")},
 		record.Proved{At: at("10:20:20"), Proof: proof.Proof{
 			ID: "after_apply:qs-central:qs-rim1:4444", Phase: proof.AfterApply, From: "qs-central", To: "qs-rim1", Protocol: "tcp", Port: 4444, Service: "repository",
@@ -257,6 +260,9 @@ func TestExitCode(t *testing.T) {
 		{"one of two rules was never tried", append(two(""), finding(checks.Fail)), record.Cancelled, 7},
 		{"one of two rules is in doubt", two(record.InDoubt), record.Internal, 7},
 		{"killed while the second was added", two(record.Started), "", 7},
+		{"killed while the only one was added", []record.Event{record.ChangeStarted{ID: changeID, Server: "qs-rim1"}}, "", 7},
+		{"what one end alone saw is not proven", append(observed(all(proof.Service)), finding(checks.Pass)), "", 5},
+		{"an inspection failed", []record.Event{record.ServerFailed{Server: "qs-rim1", Stage: "inspect"}, finding(checks.Unknown)}, "", 5},
 		{"both are in", append(two(record.There), finding(checks.Pass)), "", 0},
 	} {
 		events := append(append([]record.Event{}, base...), test.events...)
@@ -274,5 +280,78 @@ func TestLatest(t *testing.T) {
 	r := fold(append(oneChange(), record.Proved{Proof: p})...)
 	if got := r.Latest(); len(got) != 1 || got[0].Verdict != proof.Service {
 		t.Errorf("Latest = %+v; want the one after apply", got)
+	}
+}
+
+// observed makes proofs that one end alone saw.
+func observed(events []record.Event) []record.Event {
+	for i, e := range events {
+		p := e.(record.Proved)
+		p.Proof.Level = facts.Observed
+		events[i] = p
+	}
+	return events
+}
+
+// TestSimulated: a run is simulated only if every server that was reached says so.
+func TestSimulated(t *testing.T) {
+	t.Parallel()
+	base := oneChange()[:1]
+	yes, no := record.ServerReached{Server: "qs-rim1", Simulated: true}, record.ServerReached{Server: "qs-central", Simulated: false}
+	for _, test := range []struct {
+		events []record.Event
+		want   bool
+	}{{nil, false}, {[]record.Event{yes}, true}, {[]record.Event{no}, false}, {[]record.Event{yes, no}, false}, {[]record.Event{no, yes}, false}} {
+		if r := fold(append(base[:1:1], test.events...)...); r.Run.Simulated != test.want {
+			t.Errorf("%+v: simulated %v, want %v", test.events, r.Run.Simulated, test.want)
+		}
+	}
+}
+
+// TestChanges: changes stand in the order of the plan, whatever the order in which servers answer, and a server's word
+// on what is in force is about its own.
+func TestChanges(t *testing.T) {
+	t.Parallel()
+	r := fold(oneChange()[0], record.Planned{Changes: []record.PlannedChange{{ID: "a", Server: "qs-central"}, {ID: "b", Server: "qs-rim1"}}},
+		record.ChangeStarted{ID: "b", Server: "qs-rim1"}, record.ChangeEnded{ID: "b", Server: "qs-rim1", State: record.Done},
+		record.ChangeStarted{ID: "a", Server: "qs-central"}, record.ChangeEnded{ID: "a", Server: "qs-central", State: record.Done},
+		record.ChangesInForce{Server: "qs-rim1", Live: facts.Known(true)})
+	if len(r.Changes) != 2 || r.Changes[0].ID != "a" || r.Changes[1].ID != "b" {
+		t.Fatalf("changes = %+v; want them in the plan's order", r.Changes)
+	}
+	if r.Changes[0].InForce.OK() || !r.Changes[1].InForce.V {
+		t.Errorf("in force: %+v %+v; only the rim has said so", r.Changes[0].InForce, r.Changes[1].InForce)
+	}
+}
+
+// TestAppendFails: after a failed append nothing more is written, and what was written can be replayed.
+func TestAppendFails(t *testing.T) {
+	t.Parallel()
+	j, err := record.Create(t.TempDir(), "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Append(oneChange()[0]); err != nil {
+		t.Fatal(err)
+	}
+	j.Close()
+	first := j.Append(oneChange()[1])
+	if second := j.Append(oneChange()[2]); first == nil || second == nil {
+		t.Errorf("Append to a closed journal: %v, %v", first, second)
+	}
+	if r, err := record.Replay(j.Dir()); err != nil || r.Run.ID == "" {
+		t.Errorf("Replay = %v", err)
+	}
+}
+
+// TestForced: what a way back depends on is forced to disk.
+func TestForced(t *testing.T) {
+	t.Parallel()
+	for _, e := range oneChange() {
+		kind := record.Kind(e)
+		want := slices.Contains(strings.Fields("run_started planned approved back_out_written change_started change_ended command_ended"), kind)
+		if record.MustBeForced(e) != want {
+			t.Errorf("%s: forced %v, want %v", kind, !want, want)
+		}
 	}
 }

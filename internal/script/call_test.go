@@ -393,30 +393,6 @@ func TestLinesLong(t *testing.T) {
 	}
 }
 
-func TestClean(t *testing.T) {
-	t.Parallel()
-	tests := []struct{ in, want string }{
-		{"", ""},
-		{"  plain  text ", "plain text"},
-		{"a\r\nb\tc", "a b c"},
-		{"\x1b[31mred\x1b[0m", "[31mred[0m"},
-		{"a\x00\x07\x7fb", "ab"},
-		{"a\u0085\u009bb", "ab"},
-		{"a\u2028b\u2029c", "a b c"},
-		{"Größe – état", "Größe – état"},
-		{"ABH\x99REN", "ABHREN"},
-		{"a\ufffdb", "ab"},
-		{"safe\u202egpj.exe\u2066x\u200f", "safegpj.exex"},
-		{strings.Repeat("ö", 300), strings.Repeat("ö", 300)},
-		{strings.Repeat("ö", 301), strings.Repeat("ö", 300) + "…"},
-	}
-	for _, test := range tests {
-		if got := Clean(test.in); got != test.want {
-			t.Errorf("Clean(%q) = %q, want %q", test.in, got, test.want)
-		}
-	}
-}
-
 func TestTail(t *testing.T) {
 	t.Parallel()
 	var l tail

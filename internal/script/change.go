@@ -12,6 +12,7 @@ import (
 
 	"github.com/qlik-preflight/preflight/internal/facts"
 	"github.com/qlik-preflight/preflight/internal/firewall/rule"
+	"github.com/qlik-preflight/preflight/internal/printable"
 )
 
 // Rule is a firewall rule to add. The script makes it inbound, allow and TCP, in the group Preflight.
@@ -89,6 +90,9 @@ type Outcome struct {
 	Stored string // the rule as the server stores it, after adding or where it stands in the way
 }
 
+// ErrInDoubt is wrapped by the error of a rule that may be there although adding it failed.
+var ErrInDoubt = errors.New("the rule may be there all the same")
+
 // Changer is a running add or remove: one process that takes one rule after the other.
 type Changer struct{ c *Call }
 
@@ -123,10 +127,14 @@ func (ch *Changer) outcome(id string) (Outcome, error) {
 		return Outcome{}, err
 	}
 	if f.Field(1) != id {
-		return Outcome{}, fmt.Errorf("%s: the answer is about another rule: %s", ch.c.op.Name, Clean(f.Field(1)))
+		return Outcome{}, fmt.Errorf("%s: the answer is about another rule: %s", ch.c.op.Name, printable.Line(f.Field(1)))
 	}
-	if f.Kind() == "failed" {
-		return Outcome{}, &Error{Op: ch.c.op.Name, Type: f.Field(2), HResult: f.Field(3), Message: f.Field(5)}
+	said := &Error{Op: ch.c.op.Name, Type: f.Field(2), HResult: f.Field(3), Message: f.Field(5)}
+	switch f.Kind() {
+	case "failed":
+		return Outcome{}, said
+	case "doubt":
+		return Outcome{}, fmt.Errorf("%w: %v", ErrInDoubt, said)
 	}
 	return Outcome{Kind: f.Kind(), Stored: f.Field(2)}, nil
 }
@@ -139,7 +147,7 @@ func (ch *Changer) Finish() (facts.Value[bool], error) {
 	for {
 		f, err := ch.c.Next()
 		if err == io.EOF {
-			return live, nil
+			return live, ch.c.Close()
 		}
 		if err != nil {
 			return live, err
@@ -148,7 +156,7 @@ func (ch *Changer) Finish() (facts.Value[bool], error) {
 		case "group":
 			live = facts.Known(f.Field(1) != "0")
 		case "unknown":
-			live = facts.Unknown[bool](Clean(f.Field(5)))
+			live = facts.Unknown[bool](printable.Line(f.Field(5)))
 		}
 	}
 }

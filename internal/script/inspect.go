@@ -15,6 +15,7 @@ import (
 	"github.com/qlik-preflight/preflight/internal/facts"
 	"github.com/qlik-preflight/preflight/internal/firewall"
 	"github.com/qlik-preflight/preflight/internal/firewall/rule"
+	"github.com/qlik-preflight/preflight/internal/printable"
 )
 
 // Peer is another server, by the name its flows use and the host name or address that is dialled.
@@ -55,14 +56,16 @@ type inspection struct {
 	networks  map[int]rule.Profile
 	processes map[int]string
 	started   time.Time
-	bad       int // values that could not be read. None of them is ever taken for 0
+	bad       int // values that could not be read. None of those that decide anything is ever taken for 0
 }
+
+const unreported = "the server did not report it"
 
 func newInspection() *inspection {
 	return &inspection{
 		read: map[string]bool{}, unknown: map[string]string{}, live: map[rule.Profile][3]int{},
 		networks: map[int]rule.Profile{}, processes: map[int]string{}, started: time.Now(),
-		s: facts.Server{State: facts.Unknown[facts.ServiceState]("the server did not report it")},
+		s: facts.Server{State: facts.Unknown[facts.ServiceState](unreported), UptimeS: facts.Unknown[int64](unreported)},
 	}
 }
 
@@ -118,20 +121,24 @@ func (in *inspection) add(f Frame, now time.Time) {
 	// incomplete takes back that a section was read: a firewall value that cannot be read may be the one that decides.
 	incomplete := func(section string) {
 		if !ok {
-			in.unknown[section] = "a value could not be read: " + Clean(f.Line())
+			in.unknown[section] = "a value could not be read: " + printable.Line(f.Line())
 		}
 	}
 	switch f.Kind() {
 	case "read":
 		in.read[f.Field(1)] = true
 	case "unknown":
-		in.unknown[f.Field(1)] = strings.TrimSpace(Clean(f.Field(5)) + " (0x" + Clean(f.Field(3)) + ")")
+		in.unknown[f.Field(1)] = strings.TrimSpace(printable.Line(f.Field(5)) + " (0x" + printable.Line(f.Field(3)) + ")")
 	case "system":
-		s.Computer, s.Windows, s.PowerShell, s.Language = Clean(f.Field(1)), Clean(f.Field(2)), Clean(f.Field(3)), Clean(f.Field(4))
-		s.UptimeS = int64(number(5))
+		s.Computer, s.Windows, s.PowerShell, s.Language = printable.Line(f.Field(1)), printable.Line(f.Field(2)), printable.Line(f.Field(3)), printable.Line(f.Field(4))
+		if uptime := number(5); ok {
+			s.UptimeS = facts.Known(int64(uptime))
+		} else {
+			s.UptimeS = facts.Unknown[int64]("the server reported no number")
+		}
 	case "address":
 		if index, bits := number(1), number(4); ok {
-			in.address(index, Clean(f.Field(2)), f.Field(3), bits)
+			in.address(index, printable.Line(f.Field(2)), f.Field(3), bits)
 		}
 	case "network":
 		if index, c := number(1), number(2); ok {
@@ -163,18 +170,18 @@ func (in *inspection) add(f Frame, now time.Time) {
 		}
 	case "process":
 		if id := number(1); ok {
-			in.processes[id] = Clean(f.Field(2))
+			in.processes[id] = printable.Line(f.Field(2))
 		}
 	case "service":
-		s.Services.V = append(s.Services.V, facts.Service{Name: Clean(f.Field(1)), State: Clean(f.Field(2)), Start: Clean(f.Field(3)), PID: number(4), Path: Clean(f.Field(5))})
+		s.Services.V = append(s.Services.V, facts.Service{Name: printable.Line(f.Field(1)), State: printable.Line(f.Field(2)), Start: printable.Line(f.Field(3)), PID: number(4), Path: printable.Line(f.Field(5))})
 	case "release":
-		if name := Clean(f.Field(1)); !slices.Contains(s.Releases.V, name) {
+		if name := printable.Line(f.Field(1)); !slices.Contains(s.Releases.V, name) {
 			s.Releases.V = append(s.Releases.V, name)
 		}
 	case "state":
 		s.State = parseState(f.Field(1), f.Field(2))
 	case "peer":
-		in.peer(Clean(f.Field(1)), f.Field(2), f.Field(3), number(4))
+		in.peer(printable.Line(f.Field(1)), f.Field(2), f.Field(3), number(4))
 	case "clock":
 		if t, err := time.Parse(time.RFC3339Nano, f.Field(1)); err == nil {
 			travel := now.Sub(in.started)
@@ -339,7 +346,7 @@ func parseState(status, body string) facts.Value[facts.ServiceState] {
 	}
 	err := json.Unmarshal([]byte(body), &v)
 	if status != "200" || err != nil || !digits.Match(v.Value) || len(v.Value) != 1 || v.Value[0] > '2' {
-		return facts.Unknown[facts.ServiceState](fmt.Sprintf("port 4444 answered HTTP %s: %.80s", Clean(status), Clean(body)))
+		return facts.Unknown[facts.ServiceState](fmt.Sprintf("port 4444 answered HTTP %s: %.80s", printable.Line(status), printable.Line(body)))
 	}
 	return facts.Known(facts.ServiceState(v.Value[0] - '0'))
 }

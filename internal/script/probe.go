@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
+
+	"github.com/qlik-preflight/preflight/internal/printable"
 )
 
 // ProbeCommand asks PowerShell for its language mode and version, with nothing that Constrained Language Mode forbids:
@@ -26,18 +29,23 @@ func (l Language) Full() bool { return l.Mode == "FullLanguage" }
 
 // Probe finds the language mode of a server's PowerShell.
 func Probe(ctx context.Context, r Runner) (Language, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("PowerShell did not answer in a minute"))
+	defer cancel()
 	var stdout bytes.Buffer
 	var complaint tail
 	code, err := r.Run(ctx, ProbeCommand, strings.NewReader(""), &stdout, &complaint)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
+	}
 	if err != nil {
 		return Language{}, fmt.Errorf("probe: %w", err)
 	}
 	for line := range strings.Lines(stdout.String()) {
 		if _, rest, ok := strings.Cut(line, "#pf-probe "); ok {
 			if f := strings.Fields(rest); len(f) == 2 {
-				return Language{Mode: Clean(f[0]), Version: Clean(f[1])}, nil
+				return Language{Mode: printable.Line(f[0]), Version: printable.Line(f[1])}, nil
 			}
 		}
 	}
-	return Language{}, errors.New(strings.TrimSpace(fmt.Sprintf("probe: PowerShell did not answer (exit code %d) %s %s", code, Clean(stdout.String()), complaint.String())))
+	return Language{}, errors.New(strings.TrimSpace(fmt.Sprintf("probe: PowerShell did not answer (exit code %d) %s %s", code, printable.Line(stdout.String()), complaint.String())))
 }

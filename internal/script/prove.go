@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/qlik-preflight/preflight/internal/printable"
 	"github.com/qlik-preflight/preflight/internal/proof"
 )
 
@@ -159,24 +160,19 @@ func (p *Prover) Go() {
 	p.c.Send("go")
 }
 
-// Stop ends a side that will not be told to go.
-func (p *Prover) Stop() {
-	p.c.in.close()
-	p.c.Close()
-}
-
 // Report waits for the end of the proof. A side that broke off is no error: its report says what it lost.
 func (p *Prover) Report() proof.Report {
 	for {
 		f, err := p.c.Next()
 		if errors.Is(err, io.EOF) {
+			p.c.Close() // its listeners are closed when the process has ended
 			if p.report.Served == 0 {
 				p.report.Lost = "it did not say how long it listened"
 			}
 			return p.report
 		}
 		if err != nil {
-			p.report.Lost = Clean(err.Error())
+			p.report.Lost = printable.Line(err.Error())
 			return p.report
 		}
 		p.add(f, time.Now())
@@ -231,6 +227,10 @@ func (p *Prover) add(f Frame, now time.Time) {
 		if h := (proof.Heard{From: end(3), To: end(4)}); !bad {
 			r.Heard[f.Field(2)] = h
 		}
+	case "accepted":
+		if p, from := port(1), end(2); !bad {
+			r.Accepted = append(r.Accepted, proof.Seen{Port: p, From: from})
+		}
 	case "seen":
 		if s := (proof.Seen{Port: port(1), From: end(2), To: end(3)}); !bad {
 			r.Seen = append(r.Seen, s)
@@ -245,6 +245,6 @@ func (p *Prover) add(f Frame, now time.Time) {
 		}
 	}
 	if bad && r.Lost == "" {
-		r.Lost = "an answer could not be read: " + Clean(f.Line())
+		r.Lost = "an answer could not be read: " + printable.Line(f.Line())
 	}
 }

@@ -19,7 +19,8 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode"
+
+	"github.com/qlik-preflight/preflight/internal/printable"
 )
 
 // Runner runs one command on one server, its standard streams being streams: input is sent as it can be read, output
@@ -62,7 +63,7 @@ var (
 	InspectOp = Op{"inspect", "reads the firewall, addresses, listeners, services and the repository service's state; changes nothing", frames + inspectText}
 	AddOp     = Op{"add", "adds inbound allow rules for TCP ports, each named preflight-…, and never touches a rule that is there", frames + addText}
 	RemoveOp  = Op{"remove", "removes rules named preflight-… that are still exactly as preflight left them", frames + removeText}
-	ProveOp   = Op{"prove", "listens on unused ports for a few seconds, dials the other servers, and reports what it saw", frames + proveText}
+	ProveOp   = Op{"prove", "listens on unused ports while a proof lasts, seconds as a rule and about a minute at most, dials the other servers, and reports what it saw", frames + proveText}
 )
 
 // Ops are all operations, in the order of a run.
@@ -88,15 +89,18 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	s := e.Op + ": " + Clean(e.Message)
+	s := e.Op + ": " + printable.Line(e.Message)
 	if e.HResult != "" {
-		s += " (0x" + Clean(e.HResult) + ")"
+		s += " (0x" + printable.Line(e.HResult) + ")"
 	}
 	return s
 }
 
 // ErrEnded is wrapped by the error of a script whose end was not seen: what it was doing then is in doubt.
 var ErrEnded = errors.New("the script ended without its last frame")
+
+// patience is how much longer than a script's own deadline its end is waited for.
+const patience = 15 * time.Second
 
 // Call is one running script. Its methods are for one goroutine.
 type Call struct {
@@ -110,15 +114,26 @@ type Call struct {
 	noise  []string
 }
 
-// Start starts op on a server. The script ends itself after deadline at the latest; a cancelled ctx ends it at once.
+// Start starts op on a server. The script ends itself after deadline at the latest, and is given up a little later; a
+// cancelled ctx ends it at once.
 func Start(ctx context.Context, r Runner, op Op, deadline time.Duration) *Call {
+	return startWithin(ctx, r, op, deadline, deadline+patience)
+}
+
+func startWithin(ctx context.Context, r Runner, op Op, deadline, limit time.Duration) *Call {
 	c := &Call{op: op, key: newKey(), in: newFeed(), out: newLines()}
 	c.in.write(strings.TrimRight(op.Text, "\n") + "\n" + RunLine + "\n")
 	c.send(Frame{"start", c.key, fmt.Sprint(int(deadline / time.Second))})
+	// The script ends itself; but if it never came to run, nobody would.
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it was given up after %v", limit))
 	go func() {
+		defer cancel()
+		defer c.in.close()
 		var complaint tail
 		code, err := r.Run(ctx, Command, c.in, c.out, &complaint)
 		switch {
+		case err != nil && ctx.Err() != nil:
+			err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
 		case err != nil:
 		case complaint.String() != "":
 			err = fmt.Errorf("%w (exit code %d): %s", ErrEnded, code, complaint.String())
@@ -160,7 +175,7 @@ func (c *Call) Next() (Frame, error) {
 			return nil, c.end(fmt.Errorf("%s: %w", c.op.Name, err))
 		}
 		if !ok {
-			if text := Clean(line); text != "" && len(c.noise) < 3 {
+			if text := printable.Line(line); text != "" && len(c.noise) < 3 {
 				c.noise = append(c.noise, text)
 			}
 			continue
@@ -328,24 +343,5 @@ func (t *tail) Write(p []byte) (int, error) {
 func (t *tail) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return Clean(t.b.String())
-}
-
-// Clean makes text that came from a server fit for a message: one line without control characters (those that turn the
-// direction of writing included), at most 300 characters.
-func Clean(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\t' || r == '\r' {
-			return ' '
-		}
-		if r < ' ' || r >= 0x7f && r < 0xa0 || r == '\ufffd' || unicode.Is(unicode.Bidi_Control, r) {
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(s, ""))
-	s = strings.Join(strings.Fields(s), " ")
-	if r := []rune(s); len(r) > 300 {
-		s = string(r[:300]) + "…"
-	}
-	return s
+	return printable.Line(t.b.String())
 }

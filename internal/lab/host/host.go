@@ -86,6 +86,13 @@ func (h *Host) Rules(store string) map[string]string {
 	return all
 }
 
+// Set sets a value of a firewall profile.
+func (h *Host) Set(s Setting) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.settings = append(h.settings, s)
+}
+
 // AddService installs a service.
 func (h *Host) AddService(s Service, process string) {
 	h.mu.Lock()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/qlik-preflight/preflight/internal/firewall/rule"
+	"github.com/qlik-preflight/preflight/internal/script"
 )
 
 func twoHosts(t *testing.T) (central, rim *Host) {
@@ -109,5 +110,29 @@ func TestUnknownCommand(t *testing.T) {
 	code, err := central.Run(t.Context(), "powershell.exe -Command whoami", strings.NewReader(""), &out, &complaint)
 	if code == 0 || err != nil || out.Len() != 0 || complaint.Len() == 0 {
 		t.Errorf("Run = %d, %v, %q, %q; want a refusal", code, err, &out, &complaint)
+	}
+}
+
+// TestRemove: a rule goes only if it is exactly what the client says, and only if it is preflight's.
+func TestRemove(t *testing.T) {
+	t.Parallel()
+	central, _ := twoHosts(t)
+	const id, text = "preflight-0123456789abcdef0123", "v2.29|Action=Allow|"
+	central.AddRule("local", id, text)
+	central.AddRule("local", "RemoteDesktop", text)
+	removing := script.StartRemove(t.Context(), central)
+	for _, test := range []struct{ id, text, want string }{{id, text + "x", "differs"}, {id, text, "removed"}, {id, text, "absent"}} {
+		if out, err := removing.Remove(test.id, test.text); err != nil || out.Kind != test.want {
+			t.Errorf("Remove(%q) = %+v, %v; want %s", test.text, out, err, test.want)
+		}
+	}
+	if out, err := removing.Remove("RemoteDesktop", text); err == nil {
+		t.Errorf("removing a foreign rule = %+v; want a refusal", out)
+	}
+	if _, err := removing.Finish(); err != nil {
+		t.Error(err)
+	}
+	if rules := central.Rules("local"); len(rules) != 1 || rules["RemoteDesktop"] != text {
+		t.Errorf("rules = %v", rules)
 	}
 }

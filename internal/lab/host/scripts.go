@@ -426,6 +426,10 @@ func (p *proving) serve(ln net.Listener, l script.Listen) {
 		if err != nil {
 			return
 		}
+		from, known := p.h.network.source(c.(*conn).Conn)
+		if known {
+			p.t.send("accepted", l.Port, from)
+		}
 		p.wg.Go(func() {
 			defer c.Close()
 			c.SetDeadline(time.Now().Add(5 * time.Second))
@@ -437,7 +441,7 @@ func (p *proving) serve(ln net.Listener, l script.Listen) {
 			m := hmac.New(sha256.New, []byte(l.Key))
 			m.Write([]byte(token))
 			fmt.Fprintf(c, "%s\n", base64.StdEncoding.EncodeToString(m.Sum(nil)))
-			if from, ok := p.h.network.source(c.(*conn).Conn); ok {
+			if known {
 				p.t.send("heard", l.Port, token, from, netip.AddrPortFrom(p.h.Address.Addr(), l.Port))
 				p.meet("token " + token)
 			}
@@ -493,7 +497,7 @@ func (p *proving) dial(ctx context.Context, began time.Time, d script.Dial, limi
 func (p *proving) look(watches []script.Watch, old map[netip.AddrPort]bool) {
 	for _, w := range watches {
 		for _, from := range p.h.connections(w.Port) {
-			if old[from] || !slices.Contains(w.From, from.Addr()) {
+			if old[from] {
 				continue
 			}
 			old[from] = true

@@ -1,7 +1,8 @@
 # add: adds Windows Firewall rules, one for each line "add ID NAME DESCRIPTION PORTS FROM PROFILES" as it comes.
 # Only what this text says is possible: inbound, allow, TCP, numbered ports, an ID that begins with preflight-, and
 # source addresses written out, none wider than a /8 or, of IPv6, a /7 (any needs the word). A rule that is there already is never touched.
-# Out for each: "added ID STRING", "exists ID STRING" or "failed ID WHY"; at the end "group LIVE" (1, 0).
+# Out for each: "added ID STRING", "exists ID STRING", "failed ID WHY" or, if the rule may be there all the same,
+# "doubt ID WHY"; at the end "group LIVE" (1, 0).
 $rules = 'SYSTEM\CurrentControlSet\Services\SharedAccess\Parameters\FirewallPolicy\FirewallRules'
 
 function Get-StoredRule([string]$id) {
@@ -31,15 +32,23 @@ try {
   while ($true) {
     $f = Read-Frame
     if ($f[0] -cne 'add') { break }
+    $asked = $false
     try {
       Assert-Narrow $f
       $there = Get-StoredRule $f[1]
       if ($null -ne $there) { Send-Frame 'exists' $f[1] $there; continue }
       $from = 'Any'
       if ($f[5] -cne 'any') { $from = $f[5].Split(',') }
+      $asked = $true
       [void](New-NetFirewallRule -PolicyStore PersistentStore -Name $f[1] -DisplayName $f[2] -Description $f[3] -Group 'Preflight' -Direction Inbound -Action Allow -Enabled True -Protocol TCP -LocalPort $f[4].Split(',') -RemoteAddress $from -Profile $f[6].Split(',') -EdgeTraversalPolicy Block -ErrorAction Stop)
       Send-Frame 'added' $f[1] (Get-StoredRule $f[1])
-    } catch { Send-Failure 'failed' $f[1] $_ }
+    } catch {
+      # Once Windows was asked, only its own store says whether the rule is there.
+      $failure = $_
+      $kind = 'failed'
+      if ($asked) { try { if ($null -ne (Get-StoredRule $f[1])) { $kind = 'doubt' } } catch { $kind = 'doubt' } }
+      Send-Failure $kind $f[1] $failure
+    }
   }
   try {
     $firewall = New-Object -ComObject HNetCfg.FwPolicy2

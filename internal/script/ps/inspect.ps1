@@ -79,7 +79,7 @@ try {
     }
   }
   Read-Section 'services' {
-    foreach ($service in @(Get-CimInstance -ClassName Win32_Service -Filter "Name LIKE 'QlikSense%'" -ErrorAction Stop)) {
+    foreach ($service in @(Get-CimInstance -ClassName Win32_Service -Filter "Name LIKE 'QlikSense%'" -OperationTimeoutSec 15 -ErrorAction Stop)) {
       Send-Frame 'service' $service.Name $service.State $service.StartMode $service.ProcessId $service.PathName
     }
   }
@@ -101,6 +101,8 @@ try {
       $request = [Net.WebRequest]::Create('http://localhost:4444/status/servicestate')
       $request.Proxy = $null
       $request.Timeout = 5000
+      $request.ReadWriteTimeout = 5000
+      $request.AllowAutoRedirect = $false
       try { $answer = $request.GetResponse() } catch {
         $e = $_.Exception.GetBaseException()
         if ($e -is [Net.WebException]) { $answer = $e.Response }
@@ -115,10 +117,17 @@ try {
     }
   }
   Read-Section 'peers' {
-    foreach ($peer in $peers) {
-      try { $addresses = [Net.Dns]::GetHostAddresses($peer[2]) } catch {
+    # All names are looked up at the same time, for 15 s at most.
+    $patience = [Diagnostics.Stopwatch]::StartNew()
+    $asked = @(foreach ($peer in $peers) { [Net.Dns]::BeginGetHostAddresses($peer[2], $null, $null) })
+    for ($i = 0; $i -lt $peers.Count; $i++) {
+      $peer = $peers[$i]
+      $code = 10060
+      try {
+        if (-not $asked[$i].AsyncWaitHandle.WaitOne([int][Math]::Max(0, 15000 - $patience.ElapsedMilliseconds))) { throw 'no answer' }
+        $addresses = [Net.Dns]::EndGetHostAddresses($asked[$i])
+      } catch {
         $e = $_.Exception.GetBaseException()
-        $code = -1
         if ($e -is [Net.Sockets.SocketException]) { $code = [int]$e.SocketErrorCode }
         Send-Frame 'peer' $peer[1] '' '' $code
         continue

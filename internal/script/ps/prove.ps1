@@ -2,7 +2,8 @@
 # the peers' connections in this server's TCP table where a service listens, and dials the peers, all on "go".
 # In:  listen PORT KEY TOKENS | watch PORT ADDRESSES | dial ID ADDRESS PORT WORDS TOKEN AFTER
 #      limits DIAL HOLD LEAST MOST (milliseconds), then "set", later "go"
-# Out: bound PORT | busy PORT CODE, "ready"; dialled ID RESULT CODE STARTED MS LOCAL REPLY; heard PORT TOKEN FROM TO;
+# Out: bound PORT | busy PORT CODE, "ready"; dialled ID RESULT CODE STARTED MS LOCAL REPLY; accepted PORT FROM;
+#      heard PORT TOKEN FROM TO;
 #      seen PORT FROM TO; gone PORT (watched, but at some moment nobody listened there); "served MS"
 # It serves LEAST after go and ends as soon as it heard and saw what it was told to expect, after MOST in any case.
 # WORDS are what it says on a connection: token, tls (a client hello), http (GET /status/servicestate) or nothing.
@@ -12,12 +13,14 @@ while ($true) {
   if ($f[0] -ceq 'set' -or $f[0] -ceq 'end') { break }
   switch -CaseSensitive ($f[0]) {
     'listen' { $listens += , @{ port = [int]$f[1]; key = $f[2]; missing = [Collections.ArrayList]@($f[3].Split(' ')) } }
-    'watch' { $watches += , @{ port = [int]$f[1]; all = $f[2].Split(' '); missing = [Collections.ArrayList]@($f[2].Split(' ')) } }
+    'watch' { $watches += , @{ port = [int]$f[1]; missing = [Collections.ArrayList]@($f[2].Split(' ')) } }
     'dial' { $dials += , @{ id = $f[1]; address = $f[2]; port = [int]$f[3]; words = $f[4]; token = $f[5]; after = [int]$f[6]; state = 'waiting'; reply = ''; from = '' } }
     'limits' { $dialLimit = [int]$f[1]; $hold = [int]$f[2]; $least = [int]$f[3]; $most = [int]$f[4] }
   }
 }
 $clock = [Diagnostics.Stopwatch]::StartNew()
+$watched = @{}
+foreach ($watch in $watches) { $watched[$watch.port] = $true }
 $readable = [Net.Sockets.SelectMode]::SelectRead
 # A TLS 1.2 client hello and a plain request: harmless to the services, enough to make them speak.
 $hello = '16030100ce010000ca0303fd08ee2ec78310b6307d1383597bace1c6ecceba4e13700eeea3528304e587d62015b895909993d325bb5d877c4461e07d546ab5d24fbf9bf193c3bd9cca4331ee0014c02bc02fc02cc030cca9cca8c009c013c00ac0140100006d000b00020100ff010001000017000000120000000500050100000000000a000a0008001d001700180019000d0016001408040403080708050806040105010601050306030032001a0018080404030807080508060401050106010503060302010203002b000706030303020301'
@@ -46,8 +49,12 @@ function Get-Words($dial) {
   return , [byte[]]@()
 }
 
+# The connections to watched ports. A server may have thousands of others.
 function Get-Connections {
-  [Net.NetworkInformation.IPGlobalProperties]::GetIPGlobalProperties().GetActiveTcpConnections()
+  if (-not $watches.Count) { return }
+  foreach ($c in [Net.NetworkInformation.IPGlobalProperties]::GetIPGlobalProperties().GetActiveTcpConnections()) {
+    if ($watched[$c.LocalEndPoint.Port] -and [string]$c.State -cne 'TimeWait') { $c }
+  }
 }
 
 function Receive-Hex($socket) {
@@ -65,6 +72,7 @@ try {
     try {
       $socket.Bind([Activator]::CreateInstance([Net.IPEndPoint], [object[]]@([Net.IPAddress]::Any, $listen.port)))
       $socket.Listen(16)
+      $socket.Blocking = $false
       $listen.socket = $socket
       Send-Frame 'bound' $listen.port
     } catch {
@@ -74,7 +82,7 @@ try {
     }
   }
   $old = @{}
-  if ($watches.Count) { foreach ($c in Get-Connections) { $old["$($c.LocalEndPoint) $($c.RemoteEndPoint)"] = $true } }
+  foreach ($c in Get-Connections) { $old["$($c.LocalEndPoint) $($c.RemoteEndPoint)"] = $true }
   Send-Frame 'ready'
   $f = Read-Frame
   if ($f[0] -cne 'go') { throw 'told to stop before go' }
@@ -120,7 +128,12 @@ try {
       }
     }
     foreach ($listen in $listens) {
-      while ($listen.socket -and $listen.socket.Poll(0, $readable)) { $talks += , @{ socket = $listen.socket.Accept(); listen = $listen } }
+      while ($listen.socket -and $listen.socket.Poll(0, $readable)) {
+        try { $accepted = $listen.socket.Accept() } catch { break } # whoever knocked has gone again
+        $accepted.Blocking = $true
+        Send-Frame 'accepted' $listen.port $accepted.RemoteEndPoint
+        $talks += , @{ socket = $accepted; listen = $listen }
+      }
     }
     foreach ($talk in $talks) {
       if (-not $talk.socket -or -not $talk.socket.Poll(0, $readable)) { continue }
@@ -148,14 +161,11 @@ try {
       }
       foreach ($c in Get-Connections) {
         $pair = "$($c.LocalEndPoint) $($c.RemoteEndPoint)"
-        if ($old[$pair] -or [string]$c.State -ceq 'TimeWait') { continue }
-        foreach ($watch in $watches) {
-          $address = $c.RemoteEndPoint.Address.ToString() -creplace '^::ffff:', ''
-          if ($c.LocalEndPoint.Port -ne $watch.port -or $watch.all -cnotcontains $address) { continue }
-          $old[$pair] = $true
-          Send-Frame 'seen' $watch.port $c.RemoteEndPoint $c.LocalEndPoint
-          $watch.missing.Remove($address)
-        }
+        if ($old[$pair] -or $old.Count -gt 2000) { continue }
+        $old[$pair] = $true
+        Send-Frame 'seen' $c.LocalEndPoint.Port $c.RemoteEndPoint $c.LocalEndPoint
+        $address = $c.RemoteEndPoint.Address.ToString() -creplace '^::ffff:', ''
+        foreach ($watch in $watches) { if ($watch.port -eq $c.LocalEndPoint.Port) { $watch.missing.Remove($address) } }
       }
     }
     if ($now -ge $most) { break }

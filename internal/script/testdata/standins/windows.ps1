@@ -24,7 +24,7 @@ function Get-NetConnectionProfile {
 }
 
 function Get-CimInstance {
-  [CmdletBinding()] param([string]$ClassName, [string]$Filter)
+  [CmdletBinding()] param([string]$ClassName, [string]$Filter, [uint32]$OperationTimeoutSec)
   if ($ClassName -cne 'Win32_Service' -or $Filter -cne "Name LIKE 'QlikSense%'") { throw "no stand-in for $ClassName $Filter" }
   return [pscustomobject]@{ Name = 'QlikSenseRepositoryService'; State = 'Running'; StartMode = 'Auto'; ProcessId = $PID; PathName = '"C:\Program Files\Qlik\Sense\Repository\Repository.exe"' }
 }
