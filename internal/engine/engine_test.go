@@ -370,20 +370,21 @@ func TestBackOutFirst(t *testing.T) {
 	}
 }
 
-// breaking is a Connector whose servers lose the connection in an add, after some rules.
-type breaking struct {
+// wrapped is a Connector whose servers are not quite what they were.
+type wrapped struct {
 	engine.Connector
-	after int
+	wrap func(site.Node, engine.Server) engine.Server
 }
 
-func (b breaking) SignIn(ctx context.Context, n site.Node) (engine.Server, error) {
-	s, err := b.Connector.SignIn(ctx, n)
-	if err != nil || n.Role != site.Rim {
-		return s, err
+func (w wrapped) SignIn(ctx context.Context, n site.Node) (engine.Server, error) {
+	s, err := w.Connector.SignIn(ctx, n)
+	if err != nil {
+		return nil, err
 	}
-	return breakingServer{s, b.after}, nil
+	return w.wrap(n, s), nil
 }
 
+// breakingServer loses the connection in an add, after some rules.
 type breakingServer struct {
 	engine.Server
 	after int
@@ -430,7 +431,12 @@ func (c *cutter) Write(p []byte) (int, error) {
 func TestInDoubt(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 1)
-	r := start(t, l, breaking{winRM(l, l.Password()), 1}, nil)
+	r := start(t, l, wrapped{winRM(l, l.Password()), func(n site.Node, s engine.Server) engine.Server {
+		if n.Role == site.Rim {
+			return breakingServer{s, 1}
+		}
+		return s
+	}}, nil)
 	r.upToPlan(t)
 	err := r.Apply(t.Context(), "demo", "x")
 	if !errors.Is(err, engine.ErrStopped) {
@@ -482,7 +488,7 @@ func TestCancel(t *testing.T) {
 func TestConstrainedLanguage(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 1)
-	r := start(t, l, constrained{winRM(l, l.Password())}, nil)
+	r := start(t, l, wrapped{winRM(l, l.Password()), func(_ site.Node, s engine.Server) engine.Server { return constrainedServer{s} }}, nil)
 	err := r.ConnectAll(t.Context())
 	if !errors.Is(err, engine.ErrStopped) {
 		t.Errorf("ConnectAll = %v; want ErrStopped", err)
@@ -497,14 +503,7 @@ func TestConstrainedLanguage(t *testing.T) {
 	}
 }
 
-// constrained is a Connector whose servers' PowerShell is in Constrained Language Mode.
-type constrained struct{ engine.Connector }
-
-func (c constrained) SignIn(ctx context.Context, n site.Node) (engine.Server, error) {
-	s, err := c.Connector.SignIn(ctx, n)
-	return constrainedServer{s}, err
-}
-
+// constrainedServer has a PowerShell in Constrained Language Mode.
 type constrainedServer struct{ engine.Server }
 
 func (s constrainedServer) Run(_ context.Context, command string, _ io.Reader, stdout, stderr io.Writer) (int, error) {
@@ -520,7 +519,7 @@ func (s constrainedServer) Run(_ context.Context, command string, _ io.Reader, s
 func TestInspectFails(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 1)
-	r := start(t, l, silent{winRM(l, l.Password())}, nil)
+	r := start(t, l, wrapped{winRM(l, l.Password()), func(_ site.Node, s engine.Server) engine.Server { return silentServer{s} }}, nil)
 	if err := r.ConnectAll(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -538,14 +537,7 @@ func TestInspectFails(t *testing.T) {
 	}
 }
 
-// silent is a Connector whose servers run the probe and no script.
-type silent struct{ engine.Connector }
-
-func (c silent) SignIn(ctx context.Context, n site.Node) (engine.Server, error) {
-	s, err := c.Connector.SignIn(ctx, n)
-	return silentServer{s}, err
-}
-
+// silentServer runs the probe and no script.
 type silentServer struct{ engine.Server }
 
 func (s silentServer) Run(ctx context.Context, command string, stdin io.Reader, stdout, stderr io.Writer) (int, error) {
