@@ -56,7 +56,6 @@ type Input struct {
 
 // Failure is why a server could not be used.
 type Failure struct {
-	Stage  string
 	Seen   string
 	Remedy string
 }

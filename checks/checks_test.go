@@ -73,10 +73,10 @@ func TestVerdicts(t *testing.T) {
 		{"signed in", "winrm.sign-in", checks.Input{}, checks.Pass, ""},
 		{"not signed in", "winrm.sign-in", checks.Input{SignedIn: map[string]bool{}, Failures: map[string]checks.Failure{"r": {Seen: "refused", Remedy: "winrm quickconfig"}}}, checks.Fail, "refused"},
 		{"never came to it", "winrm.sign-in", checks.Input{SignedIn: map[string]bool{}, Servers: map[string]facts.Server{}}, checks.Unknown, "not tried"},
-		{"signed in, but the inspection failed", "winrm.sign-in", checks.Input{Failures: map[string]checks.Failure{"r": {Stage: "inspect", Seen: "killed"}}}, checks.Pass, ""},
+		{"signed in, but the inspection failed", "winrm.sign-in", checks.Input{Failures: map[string]checks.Failure{"r": {Seen: "killed"}}}, checks.Pass, ""},
 
 		{"everything was read", "server.readable", checks.Input{}, checks.Pass, ""},
-		{"the inspection failed", "server.readable", checks.Input{Failures: map[string]checks.Failure{"r": {Stage: "inspect", Seen: "killed"}}}, checks.Unknown, "killed"},
+		{"the inspection failed", "server.readable", checks.Input{Failures: map[string]checks.Failure{"r": {Seen: "killed"}}}, checks.Unknown, "killed"},
 		{"a section was not read", "server.readable", checks.Input{Servers: map[string]facts.Server{"r": unread}}, checks.Unknown, "rules-policy (access is denied)"},
 		{"never came to inspect it", "server.readable", checks.Input{Servers: map[string]facts.Server{}}, checks.Unknown, "not inspected"},
 

@@ -30,7 +30,11 @@ func (e *Engine) Apply(ctx context.Context, how, value string) error {
 	for _, c := range plan.Changes {
 		todo[c.Server] = append(todo[c.Server], c)
 	}
-	if err := e.writeBackOut(todo); err != nil {
+	files, err := e.writeBackOut(todo)
+	if err == nil && len(files) > 0 {
+		err = e.emit(record.BackOutWritten{Files: files, At: e.now()})
+	}
+	if err != nil {
 		return err
 	}
 	var broke, incomplete firstError
@@ -39,7 +43,8 @@ func (e *Engine) Apply(ctx context.Context, how, value string) error {
 		broke.set(err)
 		incomplete.set(failed)
 	})
-	broke.set(e.writeBackOut(todo))
+	_, err = e.writeBackOut(todo)
+	broke.set(err)
 	if err := cmp.Or(broke.err, ctx.Err()); err != nil {
 		return err
 	}
@@ -58,7 +63,7 @@ func (e *Engine) applyOn(ctx context.Context, server string, changes []record.Pl
 		if ctx.Err() != nil {
 			break
 		}
-		if err := e.emit(record.ChangeStarted{ID: c.ID, Server: server, At: e.now()}); err != nil {
+		if err := e.emit(record.ChangeStarted{ID: c.ID, Server: server, Ports: c.Ports, At: e.now()}); err != nil {
 			return nil, err
 		}
 		end := e.add(adding, server, c)
@@ -79,10 +84,15 @@ func (e *Engine) applyOn(ctx context.Context, server string, changes []record.Pl
 
 // add asks a server for one rule and says what became of it.
 func (e *Engine) add(adding *script.Changer, server string, c record.PlannedChange) record.ChangeEnded {
-	from := prefixes(c.From)
+	end := record.ChangeEnded{ID: c.ID, Server: server, At: e.now()}
+	from, err := parse(c.From)
+	if err != nil {
+		end.State, end.Error = record.Failed, printable.Line(err.Error())
+		return end
+	}
 	wanted := firewall.Change{ID: c.ID, Group: c.Service, Ports: c.Ports, From: from, Profiles: c.Profiles, Why: c.Why}.Rule(e.Site.Name)
 	out, err := adding.Add(script.Rule{ID: c.ID, Name: wanted.Name, Description: wanted.Desc, Ports: c.Ports, From: from, Profiles: c.Profiles})
-	end := record.ChangeEnded{ID: c.ID, Server: server, At: e.now()}
+	end.At = e.now()
 	var said *script.Error
 	switch {
 	case errors.As(err, &said):
@@ -116,16 +126,15 @@ func sameEffect(stored string, wanted rule.Rule) bool {
 	return r.SameEffect(wanted)
 }
 
-func prefixes(from []string) []netip.Prefix {
+// parse reads the sources of a planned change.
+func parse(from []string) ([]netip.Prefix, error) {
 	var out []netip.Prefix
 	for _, s := range from {
-		if p, err := netip.ParsePrefix(s); err == nil {
-			out = append(out, p)
-		} else if a, err := netip.ParseAddr(s); err == nil {
-			out = append(out, netip.PrefixFrom(a, a.BitLen()))
-		} else if s == "any" {
-			out = append(out, netip.PrefixFrom(netip.IPv4Unspecified(), 0))
+		p, err := firewall.ParseSource(s)
+		if err != nil {
+			return nil, err
 		}
+		out = append(out, p)
 	}
-	return out
+	return out, nil
 }

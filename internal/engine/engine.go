@@ -61,7 +61,7 @@ type Engine struct {
 	Emit func(record.Event) error
 	// Now tells the time; tests stop it.
 	Now func() time.Time
-	// Times are those of a proof; Windows' if zero.
+	// Times are those of a proof; tests shorten them.
 	Times Times
 
 	flows []ports.Flow
@@ -203,7 +203,7 @@ func (e *Engine) judge() error {
 	for _, s := range rec.Servers {
 		in.SignedIn[s.Name] = s.SignIn != nil
 		if s.Failure != nil {
-			f := checks.Failure{Stage: s.Failure.Stage, Seen: s.Failure.Error}
+			f := checks.Failure{Seen: s.Failure.Error}
 			if len(s.Failure.Hints) > 0 {
 				f.Remedy = s.Failure.Hints[0]
 			}

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"net/netip"
 
 	"github.com/qlik-preflight/preflight/internal/firewall"
 	"github.com/qlik-preflight/preflight/internal/firewall/rule"
@@ -34,13 +33,13 @@ func (e *Engine) Plan() error {
 		changes, already, conflicts := firewall.Plan(f.Firewall, e.Site.Name, false, wants)
 		for _, c := range changes {
 			p.Changes = append(p.Changes, record.PlannedChange{
-				ID: c.ID, Server: n.Name, Action: "add", Service: c.Group, Ports: c.Ports, From: sources(c.From...), Profiles: c.Profiles,
+				ID: c.ID, Server: n.Name, Action: "add", Service: c.Group, Ports: c.Ports, From: firewall.Sources(c.From...), Profiles: c.Profiles,
 				Why: c.Why, PowerShell: c.PowerShell(), Inverse: c.Inverse(),
 			})
 		}
 		for _, a := range already {
 			r := record.PlannedRelied{
-				Server: n.Name, Service: a.Group, Port: a.Port, From: sources(a.From)[0], Ours: a.Ours, Why: a.Why,
+				Server: n.Name, Service: a.Group, Port: a.Port, From: firewall.Sources(a.From)[0], Ours: a.Ours, Why: a.Why,
 				By: a.By.ID, Store: string(a.By.Store), Rule: a.By.Raw,
 			}
 			if parsed, err := rule.Parse(a.By.Raw); err == nil && a.By.Raw != "" {
@@ -49,7 +48,7 @@ func (e *Engine) Plan() error {
 			p.Already = append(p.Already, r)
 		}
 		for _, c := range conflicts {
-			v := record.PlannedVoid{Server: n.Name, Service: c.Want.Group, Port: c.Want.Port, From: sources(c.Want.From)[0], Why: c.Decision.Why}
+			v := record.PlannedVoid{Server: n.Name, Service: c.Want.Group, Port: c.Want.Port, From: firewall.Sources(c.Want.From)[0], Why: c.Decision.Why}
 			if by := c.Decision.By; by != nil {
 				v.By, v.Store, v.Rule = by.ID, string(by.Store), by.Raw
 			}
@@ -91,20 +90,4 @@ func (e *Engine) routes() map[[2]string]ports.Route {
 		}
 	}
 	return routes
-}
-
-// sources are networks as people write them: a single address without its length, everything as the word any.
-func sources(from ...netip.Prefix) []string {
-	var out []string
-	for _, p := range from {
-		switch {
-		case p.Bits() == 0:
-			out = append(out, "any")
-		case p.IsSingleIP():
-			out = append(out, p.Addr().String())
-		default:
-			out = append(out, p.String())
-		}
-	}
-	return out
 }

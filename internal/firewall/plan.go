@@ -234,8 +234,8 @@ func (c Change) ports() string {
 
 func (c Change) any() bool { return len(c.From) == 1 && c.From[0].Bits() == 0 }
 
-// group is what our rules carry in wf.msc and in Get-NetFirewallRule -Group.
-const group = "Preflight"
+// Group is what our rules carry in wf.msc and in Get-NetFirewallRule -Group.
+const Group = "Preflight"
 
 // Rule is the rule that the change adds, as the registry will show it apart from the version. site is that of Plan.
 func (c Change) Rule(site string) rule.Rule {
@@ -249,7 +249,7 @@ func (c Change) Rule(site string) rule.Rule {
 		LocalPorts: rule.PortList(c.Ports...),
 		Name:       rule.Text(fmt.Sprintf("preflight %s %s TCP %s", site, c.Group, c.ports())),
 		Desc:       rule.Text("Added by preflight. " + strings.Join(c.Why, "; ")),
-		Group:      group,
+		Group:      Group,
 	}
 	if !c.any() {
 		r.RemoteAddrs = rule.AddrList(c.From...)
@@ -260,31 +260,56 @@ func (c Change) Rule(site string) rule.Rule {
 // PowerShell is the one line that adds the rule.
 func (c Change) PowerShell() string {
 	r := c.Rule(c.Site)
-	from := []string{"Any"}
-	if !c.any() {
-		from = nil
-		for _, p := range c.From {
-			if p.IsSingleIP() {
-				from = append(from, p.Addr().String())
-			} else {
-				from = append(from, p.String())
-			}
-		}
+	from := Sources(c.From...)
+	if c.any() {
+		from = []string{"Any"} // as the cmdlet's documentation spells it
 	}
-	return "New-NetFirewallRule -PolicyStore PersistentStore -Name " + quote(c.ID) +
-		" -DisplayName " + quote(r.Name) + " -Description " + quote(r.Desc) + " -Group " + quote(group) +
-		" -Direction Inbound -Action Allow -Enabled True -Profile " + quote(strings.Split(c.Profiles.String(), ",")...) +
-		" -Protocol TCP -LocalPort " + quote(strings.Split(c.ports(), ",")...) + " -RemoteAddress " + quote(from...) +
+	return "New-NetFirewallRule -PolicyStore PersistentStore -Name " + Quote(c.ID) +
+		" -DisplayName " + Quote(r.Name) + " -Description " + Quote(r.Desc) + " -Group " + Quote(Group) +
+		" -Direction Inbound -Action Allow -Enabled True -Profile " + Quote(strings.Split(c.Profiles.String(), ",")...) +
+		" -Protocol TCP -LocalPort " + Quote(strings.Split(c.ports(), ",")...) + " -RemoteAddress " + Quote(from...) +
 		" -EdgeTraversalPolicy Block"
 }
 
 // Inverse is the one line that removes the rule, and only it: an ID holds no wildcard.
 func (c Change) Inverse() string {
-	return "Remove-NetFirewallRule -PolicyStore PersistentStore -Name " + quote(c.ID)
+	return "Remove-NetFirewallRule -PolicyStore PersistentStore -Name " + Quote(c.ID)
 }
 
-// quote makes PowerShell's literal strings. It takes typographic quotes for ends of a string too (about_Quoting_Rules).
-func quote(values ...string) string {
+// Sources are address ranges as people and New-NetFirewallRule write them: everything as the word any, a single address
+// without its length.
+func Sources(from ...netip.Prefix) []string {
+	var out []string
+	for _, p := range from {
+		switch {
+		case p.Bits() == 0:
+			out = append(out, "any")
+		case p.IsSingleIP():
+			out = append(out, p.Addr().String())
+		default:
+			out = append(out, p.String())
+		}
+	}
+	return out
+}
+
+// ParseSource reads what Sources writes.
+func ParseSource(s string) (netip.Prefix, error) {
+	if s == "any" {
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0), nil
+	}
+	if a, err := netip.ParseAddr(s); err == nil {
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil || p.Bits() == 0 {
+		return netip.Prefix{}, fmt.Errorf("not an address or a subnet: %q; for every address, write any", s)
+	}
+	return p, nil
+}
+
+// Quote makes PowerShell's literal strings. It takes typographic quotes for ends of a string too (about_Quoting_Rules).
+func Quote(values ...string) string {
 	var out []string
 	for _, v := range values {
 		v = strings.NewReplacer("'", "''", "‘", "‘‘", "’", "’’", "‚", "‚‚", "‛", "‛‛").Replace(v)

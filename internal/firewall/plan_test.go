@@ -192,7 +192,7 @@ func TestChange(t *testing.T) {
 	if !strings.Contains(c.PowerShell(), " -RemoteAddress 'Any' ") || strings.Contains(c.Rule("s").String(), "RA4") {
 		t.Errorf("any address: %s\n%s", c.PowerShell(), c.Rule("s"))
 	}
-	if got, want := quote("a'b", "c\u2019d"), "'a''b','c\u2019\u2019d'"; got != want {
+	if got, want := Quote("a'b", "c\u2019d"), "'a''b','c\u2019\u2019d'"; got != want {
 		t.Errorf("%s", got)
 	}
 }

@@ -104,6 +104,7 @@ type BackOutWritten struct {
 type ChangeStarted struct {
 	ID     string    `json:"id"`
 	Server string    `json:"server"`
+	Ports  []uint16  `json:"ports"`
 	At     time.Time `json:"at"`
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/qlik-preflight/preflight/internal/facts"
+	"github.com/qlik-preflight/preflight/internal/firewall"
 	"github.com/qlik-preflight/preflight/internal/firewall/rule"
 	"github.com/qlik-preflight/preflight/internal/printable"
 )
@@ -24,27 +25,14 @@ type Rule struct {
 }
 
 // Group is the group of every rule that preflight adds.
-const Group = "Preflight"
+const Group = firewall.Group
 
 func (r Rule) frame() Frame {
-	var ports, from []string
+	var ports []string
 	for _, p := range r.Ports {
 		ports = append(ports, strconv.Itoa(int(p)))
 	}
-	for _, p := range r.From {
-		switch {
-		case p.Bits() == 0:
-			from = []string{"any"}
-		case p.IsSingleIP():
-			from = append(from, p.Addr().String())
-		default:
-			from = append(from, p.String())
-		}
-		if p.Bits() == 0 {
-			break
-		}
-	}
-	return Frame{"add", r.ID, r.Name, r.Description, strings.Join(ports, ","), strings.Join(from, ","), r.Profiles.String()}
+	return Frame{"add", r.ID, r.Name, r.Description, strings.Join(ports, ","), strings.Join(firewall.Sources(r.From...), ","), r.Profiles.String()}
 }
 
 // ParseRule reads the frame that asks for a rule, as a server does.
@@ -61,16 +49,9 @@ func ParseRule(f Frame) (Rule, error) {
 		r.Ports = append(r.Ports, uint16(n))
 	}
 	for s := range strings.SplitSeq(f[5], ",") {
-		p, err := netip.ParsePrefix(s)
-		if s == "any" {
-			p, err = netip.PrefixFrom(netip.IPv4Unspecified(), 0), nil
-		} else if a, aerr := netip.ParseAddr(s); aerr == nil {
-			p, err = netip.PrefixFrom(a, a.BitLen()), nil
-		} else if err == nil && p.Bits() == 0 {
-			err = errors.New("any has to be written out")
-		}
+		p, err := firewall.ParseSource(s)
 		if err != nil {
-			return r, fmt.Errorf("not an address or a subnet: %s", s)
+			return r, err
 		}
 		r.From = append(r.From, p)
 	}
