@@ -97,19 +97,22 @@ func plan(b *bytes.Buffer, r record.Record) {
 	for _, s := range r.Servers {
 		var rows []string
 		counts := map[string]int{}
+		uniform := sameState(r.Plan.Changes, s.Name, states)
 		for _, c := range r.Plan.Changes {
 			if c.Server != s.Name {
 				continue
 			}
-			state, why := "to add", ""
-			if done, ok := states[c.Server+" "+c.ID]; ok {
-				state = changeWord(done)
-				if done.Error != "" {
-					why = ": " + done.Error
-				}
+			done := states[c.Server+" "+c.ID]
+			state, why := changeWord(done), ""
+			if done.Error != "" {
+				why = ": " + done.Error
 			}
 			counts[state]++
-			rows = append(rows, fmt.Sprintf("  + %s\tfrom %s\t%s\t%s%s", checks.List(c.Ports, ","), strings.Join(c.From, " "), c.Service+": "+strings.Join(dialled(c.Why), ", "), state, why))
+			row := fmt.Sprintf("  + %s\tfrom %s\t%s: %s", checks.List(c.Ports, ","), strings.Join(c.From, " "), c.Service, strings.Join(dialled(c.Why), ", "))
+			if !uniform || why != "" {
+				row += "\t" + state + why
+			}
+			rows = append(rows, row)
 		}
 		for _, a := range together(r.Plan.Already, s.Name) {
 			counts["right already"]++
@@ -140,6 +143,17 @@ func plan(b *bytes.Buffer, r record.Record) {
 	}
 }
 
+// sameState tells whether all changes of a server have come equally far: then its heading says it.
+func sameState(changes []record.PlannedChange, server string, states map[string]record.Change) bool {
+	words := map[string]bool{}
+	for _, c := range changes {
+		if c.Server == server {
+			words[changeWord(states[server+" "+c.ID])] = true
+		}
+	}
+	return len(words) <= 1
+}
+
 // dialled is who dials, from the flows that a change is for: "qs-rim1" of "qs-rim1 -> qs-central 443 proxy".
 func dialled(why []string) []string {
 	var who []string
@@ -153,6 +167,8 @@ func dialled(why []string) []string {
 
 func changeWord(c record.Change) string {
 	switch c.State {
+	case "":
+		return "to add"
 	case record.Done:
 		switch {
 		case !c.InForce.OK():
@@ -289,8 +305,20 @@ func line(e record.Event) string {
 			checks.Count(len(e.Changes), "rule", "rules"), checks.Count(len(right), "port", "ports"), e.SHA256)
 	case record.BackOutWritten:
 		return "  the way back is written: " + strings.Join(e.Files, " ")
+	case record.ChangeStarted:
+		return fmt.Sprintf("  %s: adding the rule for %s", e.Server, checks.List(e.Ports, ","))
 	case record.ChangeEnded:
-		return strings.TrimRight(fmt.Sprintf("  %s: %s %s %s", e.Server, e.ID, strings.ReplaceAll(string(e.State), "_", " "), e.Error), " ")
+		if e.Error != "" {
+			return fmt.Sprintf("  %s: %s %s", e.Server, strings.ReplaceAll(string(e.State), "_", " "), e.Error)
+		}
+	case record.ChangesInForce:
+		switch {
+		case !e.Live.OK():
+			return fmt.Sprintf("  %s: whether the rules are in force is not known: %s", e.Server, e.Live.Unknown)
+		case e.Live.V:
+			return fmt.Sprintf("  %s: the rules are in force", e.Server)
+		}
+		return fmt.Sprintf("  %s: the rules are NOT in force", e.Server)
 	case record.Proved:
 		p := e.Proof
 		return fmt.Sprintf("  %s -> %s %d %s: %s", p.From, p.To, p.Port, p.Service, checks.Words(p.Verdict))

@@ -118,7 +118,7 @@ func finish(r record.Record, j *record.Journal, broke error, stdout, stderr io.W
 	}
 	stdout.Write(reports.Text(r))
 	if err == nil {
-		fmt.Fprintf(stdout, "record  %s  sha256 %x\n", filepath.Join(j.Dir(), "record.json"), sha256.Sum256(b))
+		fmt.Fprintf(stdout, "record  %s\nsha256  %x\n", filepath.Join(j.Dir(), "record.json"), sha256.Sum256(b))
 	}
 	if r.BackOut != nil {
 		fmt.Fprintf(stdout, "undo    %s\n", filepath.Join(j.Dir(), "backout"))
