@@ -3,12 +3,14 @@
 package checks
 
 import (
+	"cmp"
 	"embed"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/qlik-preflight/preflight/internal/facts"
+	"github.com/qlik-preflight/preflight/internal/firewall"
 	"github.com/qlik-preflight/preflight/internal/ports"
 	"github.com/qlik-preflight/preflight/internal/proof"
 	"github.com/qlik-preflight/preflight/internal/site"
@@ -43,15 +45,22 @@ type Finding struct {
 // Input is all that checks look at.
 type Input struct {
 	Site     site.Site
+	SiteFile string                  // its path as the operator gave it, "" if there is none
+	Run      string                  // the run folder's name, "" if there is none
+	Digest   string                  // of the run's plan, "" if nothing can be approved
 	SignedIn map[string]bool         // servers
 	Failures map[string]Failure      // servers that could not be used
 	Servers  map[string]facts.Server // inspected
-	Planned  bool                    // a plan was made of what was read
+	Planned  bool                    // what was read was compared with what is wanted
 	Lost     map[string][]ports.Flow // by server: flows whose addresses are not known
 	Missing  map[string][]Missing    // by server: rules that are wanted and not there
 	Blocked  map[string][]Blocked    // by server: what no rule of ours would open
 	Applied  []Applied
 	Proofs   []proof.Proof // the latest of each flow
+
+	// BackOut says that the rules of a run were taken back: only that is judged, for the site is not to be joined.
+	BackOut   bool
+	TakenBack []TakenBack
 }
 
 // Failure is why a server could not be used.
@@ -68,9 +77,13 @@ type Missing struct {
 
 // Blocked is a port that stays closed whatever is added, and why.
 type Blocked struct {
-	Port uint16
-	From string
-	Why  string
+	Port  uint16
+	From  string
+	By    string // the id of the rule that decides, "" if a setting does
+	Store string // local, policy or mdm: where that rule or setting comes from; "" if it is not known
+	Why   string
+	// Requested says that the rule that would open it is in gpo-request.txt.
+	Requested bool
 }
 
 // Applied is a rule that was to be added, and what became of it.
@@ -80,6 +93,14 @@ type Applied struct {
 	Added   facts.Value[bool] // unknown: its end was not seen
 	InForce facts.Value[bool]
 	Error   string
+}
+
+// TakenBack is a rule of a run that was to be removed, and what became of it.
+type TakenBack struct {
+	Server string
+	Ports  []uint16
+	Gone   facts.Value[bool] // unknown: its end was not seen
+	Why    string            // it is not known to be gone; "" if it is, or if nobody said
 }
 
 // Check is one entry of the catalogue.
@@ -96,14 +117,23 @@ var Catalogue = []Check{
 	{"firewall.rule-missing", "a firewall rule admits every flow", ruleMissing},
 	{"firewall.rule-blocked", "nothing overrules the rules that are needed", ruleBlocked},
 	{"firewall.rule-in-force", "every rule that was added is in force", ruleInForce},
+	{"port.in-use", "no other program holds a port that Qlik Sense needs", portInUse},
 	{"flow.reachable", "every flow is proven from the other node", reachable},
+	{"rim.certificates", "no rim holds certificates of another site", rimCertificates},
 	{"rim.state", "each rim waits for its certificates, or has them", rimState},
+	{"backout.complete", "every rule of the run has been taken back", backOutComplete},
 }
+
+// ofBackOut are the checks that say something of a back-out.
+var ofBackOut = []string{"winrm.sign-in", "server.readable", "backout.complete"}
 
 // All evaluates the catalogue. Findings come in its order, then by server as in the site file.
 func All(in Input) []Finding {
 	var all []Finding
 	for _, c := range Catalogue {
+		if in.BackOut && !slices.Contains(ofBackOut, c.ID) {
+			continue
+		}
 		for _, f := range c.Eval(in) {
 			f.Check, f.Title = c.ID, c.Title
 			all = append(all, f)
@@ -167,6 +197,9 @@ func readable(in Input) []Finding {
 }
 
 func ruleMissing(in Input) []Finding {
+	if !in.Planned {
+		return nil // what was read, if anything, was not compared with what is wanted
+	}
 	var out []Finding
 	for _, n := range in.Site.Nodes {
 		s, inspected := in.Servers[n.Name]
@@ -178,13 +211,11 @@ func ruleMissing(in Input) []Finding {
 			continue
 		case unread != "":
 			f.Seen = unread
-		case !in.Planned:
-			f.Seen = "the rules were read, but not compared with what is wanted"
 		case len(missing) > 0:
 			numbers, from := sourcesOf(missing)
 			f.Verdict = Fail
 			f.Seen = fmt.Sprintf("%s no rule that admits %s: %s", Count(len(numbers), "port has", "ports have"), strings.Join(from, ", "), List(numbers, " "))
-			f.Cause, f.Owner, f.Remedy = "the rules are not there", "you", "add the rules that the plan shows"
+			f.Cause, f.Owner, f.Remedy = "the rules are not there", "you", in.addRules()
 		case len(in.Lost[n.Name]) > 0:
 			var flows []string
 			for _, l := range in.Lost[n.Name] {
@@ -201,6 +232,25 @@ func ruleMissing(in Input) []Finding {
 	return out
 }
 
+// addRules is what to type to have the rules added that are missing, as far as the run has come.
+func (in Input) addRules() string {
+	switch {
+	case in.Run != "" && in.Digest != "":
+		return fmt.Sprintf("preflight apply %s --approve %.12s", argument(in.Run), in.Digest)
+	case in.SiteFile != "":
+		return "preflight plan -f " + argument(in.SiteFile)
+	}
+	return "add the rules that the plan shows"
+}
+
+// argument is a text as one argument on a command line: double quotes are the same to every shell.
+func argument(s string) string {
+	if strings.ContainsAny(s, " \t'()&;,") {
+		return `"` + s + `"`
+	}
+	return s
+}
+
 // sourcesOf are the ports and the sources of rules that are missing, sorted.
 func sourcesOf(missing []Missing) (numbers []uint16, from []string) {
 	for _, m := range missing {
@@ -215,21 +265,56 @@ func sourcesOf(missing []Missing) (numbers []uint16, from []string) {
 func ruleBlocked(in Input) []Finding {
 	var out []Finding
 	for _, n := range in.Site.Nodes {
-		var closed, why []string
-		for _, b := range in.Blocked[n.Name] {
-			closed = append(closed, fmt.Sprintf("%d from %s", b.Port, b.From))
-			if !slices.Contains(why, b.Why) {
-				why = append(why, b.Why)
+		for _, owner := range []string{proof.Owner(firewall.Policy), proof.Owner(firewall.MDM), proof.Owner(firewall.Local), whoever} {
+			var closed tally
+			var why, remedy []string
+			for _, b := range in.Blocked[n.Name] {
+				if b.owner() == owner {
+					closed.add("from "+b.From, b.Port)
+					why, remedy = appendNew(why, b.cause()), appendNew(remedy, b.remedy())
+				}
 			}
-		}
-		if len(closed) > 0 {
-			out = append(out, Finding{
-				Verdict: Fail, Server: n.Name, Seen: strings.Join(closed, ", "), Expected: "a rule on the server would open them", Cause: strings.Join(why, "; "),
-				Owner: "whoever set that", Remedy: "have it changed; a rule added here would do nothing", Level: facts.Inferred,
-			})
+			if len(why) > 0 {
+				out = append(out, Finding{
+					Verdict: Fail, Server: n.Name, Seen: closed.portsFirst(), Expected: "a rule on the server would open them",
+					Cause: strings.Join(why, "; "), Owner: owner, Remedy: strings.Join(remedy, "; "), Level: facts.Inferred,
+				})
+			}
 		}
 	}
 	return out
+}
+
+// whoever is the owner of what came from nobody knows where.
+const whoever = "whoever set that"
+
+func (b Blocked) owner() string { return cmp.Or(proof.Owner(firewall.Store(b.Store)), whoever) }
+
+// cause is why, with the rule's id and store where the sentence names the rule by its display name: that is not unique.
+func (b Blocked) cause() string {
+	switch {
+	case b.By == "" || strings.Contains(b.Why, b.By):
+		return b.Why
+	case b.Store == "":
+		return fmt.Sprintf("%s (rule %s)", b.Why, b.By)
+	}
+	return fmt.Sprintf("%s (rule %s, store %s)", b.Why, b.By, b.Store)
+}
+
+func (b Blocked) remedy() string {
+	switch store := firewall.Store(b.Store); {
+	case b.Requested:
+		return "hand over gpo-request.txt"
+	case store == firewall.Policy, store == firewall.MDM:
+		return "ask for it to be removed or narrowed; a rule added here would do nothing"
+	case store != firewall.Local:
+		return "have it changed; a rule added here would do nothing"
+	case b.By == "":
+		return "change that setting; a rule added here would do nothing"
+	case strings.HasPrefix(strings.ToLower(b.By), "preflight-"):
+		return "remove that rule, which is no longer as preflight added it, and plan again"
+	}
+	return "remove or narrow that rule; preflight does not touch rules that are not its own"
 }
 
 func ruleInForce(in Input) []Finding {
@@ -277,18 +362,19 @@ func ruleInForce(in Input) []Finding {
 func reachable(in Input) []Finding {
 	var out []Finding
 	for _, n := range in.Site.Nodes {
-		var bad, translated, open []string
+		var bad []trouble
+		var translated, open tally
 		works := 0
 		for _, p := range in.Proofs {
-			what := fmt.Sprintf("%d from %s", p.Port, p.From)
+			from := "from " + p.From
 			switch {
 			case p.To != n.Name:
 			case p.Verdict.Fails():
-				bad = append(bad, fmt.Sprintf("%s %s", what, Words(p.Verdict)))
+				bad = addTrouble(bad, p)
 			case p.Verdict == proof.NotTested || p.Level != facts.Proven:
-				open = append(open, what)
+				open.add(from, p.Port)
 			case p.Verdict == proof.Translated:
-				translated = append(translated, what)
+				translated.add(from, p.Port)
 			default:
 				works++
 			}
@@ -296,12 +382,12 @@ func reachable(in Input) []Finding {
 		f := Finding{Server: n.Name, Expected: "proven", Level: facts.Proven}
 		switch {
 		case len(bad) > 0:
-			f.Verdict, f.Seen, f.Owner = Fail, strings.Join(bad, ", "), "you"
-			f.Cause, f.Remedy = "see the proofs", "preflight explain flow.reachable"
-		case len(open) > 0:
-			f.Verdict, f.Seen, f.Level = Unknown, "not proven: "+strings.Join(open, ", "), facts.Observed
-		case len(translated) > 0:
-			f.Verdict, f.Seen, f.Owner = Warn, "another source address arrives: "+strings.Join(translated, ", "), "the network team"
+			out = append(out, troubles(n.Name, bad)...)
+			continue
+		case len(open.what) > 0:
+			f.Verdict, f.Seen, f.Level = Unknown, "not proven: "+open.portsFirst(), facts.Observed
+		case len(translated.what) > 0:
+			f.Verdict, f.Seen, f.Owner = Warn, "another source address arrives: "+translated.portsFirst(), proof.NetworkTeam
 			f.Cause, f.Remedy = "address translation between the nodes", "preflight explain flow.reachable"
 		case works > 0:
 			f.Verdict, f.Seen = Pass, Count(works, "flow is", "flows are")+" proven"
@@ -309,6 +395,60 @@ func reachable(in Input) []Finding {
 			continue // nothing was tried: the run is incomplete by its flows
 		}
 		out = append(out, f)
+	}
+	return out
+}
+
+// trouble is flows to a server that fail for the same reason.
+type trouble struct {
+	owner, cause, remedy string
+	level                facts.Level
+	flows                tally
+}
+
+func addTrouble(all []trouble, p proof.Proof) []trouble {
+	text := func(s *string, otherwise string) string {
+		if s == nil {
+			return otherwise
+		}
+		return *s
+	}
+	t := trouble{owner: text(p.Owner, "you"), cause: text(p.Cause, ""), remedy: text(p.Remedy, ""), level: p.Level}
+	i := slices.IndexFunc(all, func(o trouble) bool { return o.owner == t.owner && o.cause == t.cause })
+	if i < 0 {
+		all, i = append(all, t), len(all)
+	}
+	if p.Level != facts.Proven {
+		all[i].level = p.Level
+	}
+	all[i].flows.add("from "+p.From+" "+Words(p.Verdict), p.Port)
+	return all
+}
+
+// troubles makes a finding for each owner.
+func troubles(server string, all []trouble) []Finding {
+	var out []Finding
+	for len(all) > 0 {
+		owner := all[0].owner
+		f := Finding{Verdict: Fail, Server: server, Expected: "proven", Owner: owner, Level: facts.Proven}
+		var seen, causes []string
+		for _, t := range all {
+			if t.owner != owner {
+				continue
+			}
+			seen = append(seen, t.flows.portsFirst())
+			if t.cause != "" {
+				causes = append(causes, t.cause)
+			}
+			f.Remedy = cmp.Or(f.Remedy, t.remedy)
+			if t.level != facts.Proven {
+				f.Level = t.level
+			}
+		}
+		f.Seen, f.Cause = strings.Join(seen, "; "), cmp.Or(strings.Join(causes, "; "), "see the proofs")
+		f.Remedy = cmp.Or(f.Remedy, "preflight explain flow.reachable")
+		out = append(out, f)
+		all = slices.DeleteFunc(all, func(t trouble) bool { return t.owner == owner })
 	}
 	return out
 }
@@ -338,6 +478,48 @@ func rimState(in Input) []Finding {
 	return out
 }
 
+func backOutComplete(in Input) []Finding {
+	if !in.BackOut {
+		return nil
+	}
+	var out []Finding
+	for _, n := range in.Site.Nodes {
+		var gone, there, unknown []string
+		for _, b := range in.TakenBack {
+			label := List(b.Ports, ",")
+			switch {
+			case b.Server != n.Name:
+			case !b.Gone.OK():
+				unknown = append(unknown, because("not known whether taken back: "+label, cmp.Or(b.Why, b.Gone.Unknown)))
+			case !b.Gone.V:
+				there = append(there, because("not taken back: "+label, b.Why))
+			default:
+				gone = append(gone, label)
+			}
+		}
+		f := Finding{Server: n.Name, Expected: "none of the run's rules is left", Owner: "you", Remedy: "preflight explain backout.complete", Level: facts.Observed}
+		switch {
+		case len(there) > 0:
+			f.Verdict, f.Seen, f.Cause = Fail, strings.Join(append(there, unknown...), ", "), "see there"
+		case len(unknown) > 0:
+			f.Verdict, f.Seen = Unknown, strings.Join(unknown, ", ")
+		case len(gone) > 0:
+			f.Verdict, f.Seen, f.Owner, f.Remedy = Pass, "taken back: "+strings.Join(gone, " "), "", ""
+		default:
+			continue
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+func because(what, why string) string {
+	if why == "" {
+		return what
+	}
+	return what + " (" + why + ")"
+}
+
 func unread(s facts.Server, sections ...string) string {
 	for _, m := range s.Missing {
 		if slices.Contains(sections, m.Fact) {
@@ -345,6 +527,47 @@ func unread(s facts.Server, sections ...string) string {
 		}
 	}
 	return ""
+}
+
+// tally gathers ports under what is said of them. Both keep the order in which they came, ports within sorted.
+type tally struct {
+	what  []string
+	ports map[string][]uint16
+}
+
+func (t *tally) add(what string, port uint16) {
+	if t.ports == nil {
+		t.ports = map[string][]uint16{}
+	}
+	t.what = appendNew(t.what, what)
+	t.ports[what] = append(t.ports[what], port)
+}
+
+// say makes one text of it.
+func (t tally) say(one func(what, ports string) string) string {
+	var all []string
+	for _, what := range t.what {
+		numbers := slices.Compact(slices.Sorted(slices.Values(t.ports[what])))
+		all = append(all, one(what, List(numbers, ",")))
+	}
+	return strings.Join(all, "; ")
+}
+
+// portsFirst says as "443,4144 from 10.0.0.11; 443 from 10.0.0.12".
+func (t tally) portsFirst() string {
+	return t.say(func(what, ports string) string { return ports + " " + what })
+}
+
+// portsLast says as "httpd (pid 3120) listens on 443".
+func (t tally) portsLast() string {
+	return t.say(func(what, ports string) string { return what + " " + ports })
+}
+
+func appendNew(list []string, s string) []string {
+	if slices.Contains(list, s) {
+		return list
+	}
+	return append(list, s)
 }
 
 // Words is a verdict in words: "no name" for no_name.

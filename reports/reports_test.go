@@ -3,9 +3,13 @@ package reports_test
 import (
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -18,69 +22,314 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// oneChange is the record that specifies the format.
-func oneChange(t *testing.T) (record.Record, string) {
-	t.Helper()
-	b, err := os.ReadFile("../internal/record/testdata/one-change.json")
+// TestJSON: the record that specifies the format is written again byte for byte, unknown values included.
+func TestJSON(t *testing.T) {
+	t.Parallel()
+	want, err := os.ReadFile("../internal/record/testdata/one-change.json")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var r record.Record
-	if err := json.Unmarshal(b, &r); err != nil {
+	if err := json.Unmarshal(want, &r); err != nil {
 		t.Fatal(err)
 	}
-	return r, string(b)
-}
-
-// TestJSON: a record that was read is written again byte for byte, unknown values included.
-func TestJSON(t *testing.T) {
-	t.Parallel()
-	r, want := oneChange(t)
 	got, err := reports.JSON(r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, string(got)); diff != "" {
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
-// bad makes of the record one in which much went wrong.
-func bad(r *record.Record) {
-	r.Run.Simulated = true
-	r.Servers[0].SignIn, r.Servers[0].Failure = nil, &record.Failure{Stage: "connect", Kind: "refused", Error: "qs-central: connecting: nothing listens on 5986"}
-	r.Plan.Changes = append(r.Plan.Changes, record.PlannedChange{ID: "preflight-2", Server: "qs-rim1", Service: "proxy", Ports: []uint16{443, 4144}, From: []string{"any"}, Why: []string{"clients -> qs-rim1 443 proxy"}})
-	r.Plan.Changes = append(r.Plan.Changes, record.PlannedChange{ID: "preflight-3", Server: "qs-rim1", Service: "proxy", Ports: []uint16{4243}, From: []string{"10.0.0.11"}, Why: []string{"qs-central -> qs-rim1 4243 proxy"}})
-	r.Plan.Blocked = []record.PlannedVoid{{Server: "qs-rim1", Service: "scheduler", Port: 5051, From: "10.0.0.11", Why: "local rules do not count in the Domain profile"}}
-	r.Changes[0].InForce = facts.Known(false)
-	r.Changes = append(r.Changes, record.Change{ID: "preflight-2", Server: "qs-rim1", State: record.Failed, Error: "access is denied (0x80070005)"})
-	r.Proofs = append(r.Proofs, proof.Proof{ID: "baseline:qs-central:qs-rim1:4444", Phase: proof.Baseline, From: "qs-central", To: "qs-rim1", Port: 4444, Verdict: proof.NoName})
-	r.Findings = append(r.Findings, checks.Finding{Check: "firewall.rule-in-force", Verdict: checks.Fail, Server: "qs-rim1", Seen: "not in force: 4444", Owner: "you", Remedy: "preflight explain firewall.rule-in-force"},
-		checks.Finding{Check: "rim.state", Verdict: checks.Unknown, Server: "qs-rim1", Seen: "port 4444 did not answer"})
-	r.Apply(record.CommandEnded{})
+const recordSHA256 = "51ce09a4b1d2c3e4f5a60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c"
+
+// goldens are what each kind of run looks like.
+var goldens = []struct {
+	name  string
+	run   func(*testing.T) record.Record
+	kinds string // text verbose ticket request
+}{
+	{"check", checked, "text verbose"},
+	{"check-blocked", checkBlocked, "text request"},
+	{"planned", func(t *testing.T) record.Record { return planned(t).record() }, "text verbose ticket"},
+	{"planned-twelve", func(t *testing.T) record.Record { return plannedTwelve(t).record() }, "text ticket"},
+	{"planned-second", plannedSecond, "text ticket"},
+	{"nothing-to-plan", nothingToPlan, "text ticket"},
+	{"blocked", func(t *testing.T) record.Record { return blocked(t).record() }, "text ticket request"},
+	{"applied", func(t *testing.T) record.Record { return applied(t).record() }, "text verbose ticket"},
+	{"demo", demo, "text ticket"},
+	{"not-connected", notConnected, "text"},
+	{"drift", drift, "text ticket"},
+	{"partly", partly, "text ticket"},
+	{"settled", settled, "text ticket"},
+	{"verify", verified, "text ticket"},
+	{"backout", backedOut, "text ticket"},
+	{"backout-partly", partlyBackedOut, "text verbose ticket"},
+	{"backout-refused", backOutRefused, "text"},
+	{"hostile", hostile, "text verbose ticket request"},
 }
 
-func TestText(t *testing.T) {
+func render(r record.Record, kind string) []byte {
+	switch kind {
+	case "ticket":
+		return reports.Ticket(r, recordSHA256)
+	case "request":
+		return reports.PolicyRequest(r)
+	}
+	return reports.Text(r, reports.Options{Verbose: kind == "verbose"})
+}
+
+func TestGoldens(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]func(*record.Record){"one-change": func(*record.Record) {}, "bad": bad} {
-		r, _ := oneChange(t)
-		change(&r)
-		got := reports.Text(r)
-		file := "testdata/" + name + ".txt"
-		if *update {
-			if err := os.WriteFile(file, got, 0o600); err != nil {
+	known := map[string]bool{}
+	for _, g := range goldens {
+		r := g.run(t)
+		for kind := range strings.FieldsSeq(g.kinds) {
+			got := render(r, kind)
+			file := filepath.Join("testdata", g.name+"."+kind+".txt")
+			known[file] = true
+			if *update {
+				if err := os.WriteFile(file, got, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
 				t.Fatal(err)
 			}
+			if diff := cmp.Diff(string(want), string(got)); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", file, diff)
+			}
 		}
-		want, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
+	}
+	files, err := filepath.Glob("testdata/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if !known[f] {
+			t.Errorf("%s is the golden of nothing", f)
 		}
-		if diff := cmp.Diff(string(want), string(got)); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", file, diff)
+	}
+}
+
+// TestEveryRendering holds of every rendering of every kind of run: nothing in it acts on a terminal, it is as wide as it
+// should be but for commands, it says whether the servers are simulated, and it is the same again.
+func TestEveryRendering(t *testing.T) {
+	t.Parallel()
+	for _, g := range goldens {
+		r := g.run(t)
+		for _, kind := range []string{"text", "verbose", "ticket", "request"} {
+			b := render(r, kind)
+			if string(b) != string(render(r, kind)) {
+				t.Errorf("%s %s: not the same twice", g.name, kind)
+			}
+			if kind == "request" && len(r.Plan.Requests) == 0 {
+				if b != nil {
+					t.Errorf("%s: a request of nothing:\n%s", g.name, b)
+				}
+				continue
+			}
+			text, width := string(b), 100
+			if kind == "text" || kind == "verbose" {
+				width = 80
+			}
+			if i := strings.IndexFunc(text, acts); i >= 0 {
+				t.Errorf("%s %s holds what acts on a terminal: %q", g.name, kind, text[i:min(len(text), i+20)])
+			}
+			if r.Run.Simulated != strings.Contains(strings.ToLower(text), "simulated servers") {
+				t.Errorf("%s %s does not say whether the servers are simulated:\n%s", g.name, kind, text)
+			}
+			for i, line := range strings.Split(text, "\n") {
+				if strings.HasSuffix(line, " ") {
+					t.Errorf("%s %s: line %d ends in a space: %q", g.name, kind, i+1, line)
+				}
+				if kind == "ticket" && i == 0 || isCommand(line) {
+					continue
+				}
+				if n := utf8.RuneCountInString(line); n > width {
+					t.Errorf("%s %s: line %d has %d characters, more than %d: %q", g.name, kind, i+1, n, width, line)
+				}
+			}
 		}
-		if r.Run.Simulated != strings.Contains(string(got), "Simulated servers") {
-			t.Errorf("%s does not say whether the servers are simulated", file)
+	}
+}
+
+func acts(r rune) bool {
+	return r != '\n' && (r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r == 0x200b || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0xfeff)
+}
+
+// isCommand tells whether a line is there to be copied, or shows a stored rule as it is.
+func isCommand(line string) bool {
+	line = strings.TrimPrefix(strings.TrimSpace(line), "undo  ")
+	for _, start := range []string{"preflight ", "New-NetFirewallRule ", "Remove-NetFirewallRule ", "Get-NetFirewallRule ", "left as  ", "found    "} {
+		if strings.HasPrefix(line, start) {
+			return true
 		}
+	}
+	return false
+}
+
+// TestShortDescription: the ticket's first line fits a change form, at every moment of a run, for every number of rim nodes
+// and however long the names.
+func TestShortDescription(t *testing.T) {
+	t.Parallel()
+	for _, rims := range []int{1, 2, 3, 12, 30} {
+		s := newSite("finance-bi", rims)
+		if rims%2 == 0 {
+			for i := range s.Nodes[1:] {
+				s.Nodes[i+1].Name += strings.Repeat("x", 50)
+			}
+		}
+		for moment, b := range map[string]*run{
+			"planned": begin(s, "plan").plan(t, nil),
+			"applied": begin(s, "plan").plan(t, nil).apply(t, nil).prove(proof.AfterApply, service),
+			"backout": begin(s, "plan").plan(t, nil).apply(t, nil).backOut(nil),
+			"blocked": begin(s, "plan").plan(t, localRulesOff("policy", "qs-central")),
+			"partly": begin(s, "plan").plan(t, nil).apply(t, func(p record.PlannedChange, c *record.ChangeEnded) {
+				if p.Server != "qs-central" {
+					c.State = record.InDoubt
+				}
+			}),
+		} {
+			r := b.record()
+			for _, name := range []string{"finance-bi", strings.Repeat("long-site-name-", 4) + "abc", strings.Repeat("ü", 300)} {
+				for _, simulated := range []bool{false, true} {
+					r.Site.Name, r.Run.Simulated = name, simulated
+					first, _, _ := strings.Cut(string(reports.Ticket(r, "")), "\n")
+					if n := utf8.RuneCountInString(first); n > 160 || !strings.HasPrefix(first, "Qlik Sense ") || !strings.Contains(first, "rim node") {
+						t.Errorf("%s, %d rims: %d characters: %s", moment, rims, n, first)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestWithoutRecord: without the digest of a record the ticket does not speak of it.
+func TestWithoutRecord(t *testing.T) {
+	t.Parallel()
+	text := string(reports.Ticket(applied(t).record(), ""))
+	if strings.Contains(text, "record.json") {
+		t.Errorf("a ticket without a record's digest speaks of the record:\n%s", text)
+	}
+	for _, want := range []string{"\nResult\n", "\nEvidence\n", "plan.json"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not in\n%s", want, text)
+		}
+	}
+}
+
+// TestHostile: what a server sends cannot begin a line, so it cannot pass for a verdict of ours; where it is broken into
+// several lines, those are indented.
+func TestHostile(t *testing.T) {
+	t.Parallel()
+	r := hostile(t)
+	for _, kind := range []string{"text", "verbose", "ticket", "request"} {
+		for line := range strings.Lines(string(render(r, kind))) {
+			if strings.HasPrefix(line, "ready: all is well") {
+				t.Errorf("%s: a server has written a line of its own: %q", kind, line)
+			}
+		}
+	}
+}
+
+func TestWord(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		command string
+		code    int
+		want    string
+	}{
+		{"check", 0, "ready"}, {"demo", 0, "ready"}, {"apply", 0, "ready"}, {"verify", 0, "ready"}, {"plan", 0, "planned"}, {"backout", 0, "taken back"},
+		{"apply", 1, "failed"}, {"backout", 2, "refused"}, {"apply", 3, "not ready"}, {"plan", 3, "not ready"}, {"backout", 3, "not taken back"},
+		{"check", 4, "not connected"}, {"verify", 5, "incomplete"}, {"apply", 6, "not applied"}, {"backout", 6, "not taken back"},
+		{"apply", 7, "partly applied"}, {"verify", 7, "partly applied"}, {"backout", 7, "partly taken back"}, {"apply", 130, "cancelled"},
+	} {
+		r := record.Record{Run: record.Run{Commands: []record.Command{{Name: test.command}}}, Verdict: record.Verdict{ExitCode: test.code}}
+		if got := reports.Word(r); got != test.want {
+			t.Errorf("%s, exit code %d: %q, want %q", test.command, test.code, got, test.want)
+		}
+	}
+}
+
+func TestLine(t *testing.T) {
+	t.Parallel()
+	relied := []record.PlannedRelied{{Server: "qs-central", Port: 4241, From: "10.0.0.12"}, {Server: "qs-central", Port: 4241, From: "10.0.0.13"}, {Server: "qs-central", Port: 4242}}
+	void := []record.PlannedVoid{{Server: "qs-rim1", Port: 4444}}
+	for _, test := range []struct {
+		event record.Event
+		want  string
+	}{
+		{record.Planned{Changes: make([]record.PlannedChange, 7), Already: relied, SHA256: "9f2c41d07ab3ffff"}, "  7 rules to add, 2 ports right already; digest 9f2c41d07ab3"},
+		{record.Planned{Changes: make([]record.PlannedChange, 1), Blocked: void}, "  1 rule to add, 0 ports right already, 1 that a rule added here would not open"},
+		{record.Replanned{Already: relied}, "  planned again: 2 ports right already"},
+		{record.Replanned{Already: relied, Blocked: void, Unapproved: make([]record.PlannedChange, 1)},
+			"  planned again: 2 ports right already, 1 that a rule added here would not open; 1 rule is wanted that the approved plan does not hold: nothing is added"},
+		{record.ChangeStarted{ID: "preflight-1", Server: "qs-rim1", Ports: []uint16{443, 4144}}, "  qs-rim1: adding the rule for 443,4144"},
+		{record.ChangeEnded{ID: "preflight-1", Server: "qs-rim1", State: record.Done}, ""},
+		{record.ChangeEnded{ID: "preflight-1", Server: "qs-rim1", State: record.There}, "  qs-rim1: already there: preflight-1"},
+		{record.ChangeEnded{ID: "preflight-1", Server: "qs-rim1", State: record.NotNeeded}, "  qs-rim1: not needed any more: preflight-1"},
+		{record.ChangeEnded{ID: "preflight-1", Server: "qs-rim1", State: record.Void, Error: "local rules are turned off"}, "  qs-rim1: VOID, so not added: preflight-1: local rules are turned off"},
+		{record.ChangeEnded{ID: "preflight-1", Server: "qs-rim1", State: record.Failed, Error: "access is denied (5)"}, "  qs-rim1: failed: preflight-1: access is denied (5)"},
+		{record.ChangeEnded{ID: "preflight-1", Server: "qs-rim1", State: record.InDoubt, Error: "the connection was lost"}, "  qs-rim1: in doubt: preflight-1: the connection was lost"},
+		{record.RemovalStarted{ID: "preflight-1", Server: "qs-rim1"}, "  qs-rim1: taking back preflight-1"},
+		{record.RemovalEnded{ID: "preflight-1", Server: "qs-rim1", State: record.Removed}, "  qs-rim1: preflight-1: removed"},
+		{record.RemovalEnded{ID: "preflight-1", Server: "qs-rim1", State: record.Absent}, "  qs-rim1: preflight-1: was not there"},
+		{record.RemovalEnded{ID: "preflight-1", Server: "qs-rim1", State: record.Differs, Error: "it is no longer as it was left, so it stays"}, "  qs-rim1: preflight-1: NOT removed: changed since it was added, so it stays"},
+		{record.RemovalEnded{ID: "preflight-1", Server: "qs-rim1", State: record.NotTried, Error: "qs-rim1 could not be signed in to"}, "  qs-rim1: preflight-1: NOT removed: not tried: qs-rim1 could not be signed in to"},
+		{record.RemovalEnded{ID: "preflight-1", Server: "qs-rim1", State: record.NotTaken, Error: "access is \x1b[31mdenied"}, "  qs-rim1: preflight-1: NOT removed: failed: access is [31mdenied"},
+		{record.RemovalEnded{ID: "preflight-1", Server: "qs-rim1", State: record.Uncertain}, "  qs-rim1: preflight-1: in doubt: its end was not seen"},
+		{record.Proved{Proof: proof.Proof{From: "a", To: "b", Port: 443, Service: "proxy", Verdict: proof.NoRoute}}, "  a -> b 443 proxy: no route"},
+		{record.ChangesInForce{Server: "a", Live: facts.Unknown[bool]("no answer")}, "  a: whether the rules are in force is not known: no answer"},
+		{record.ChangesInForce{Server: "a", Live: facts.Known(false)}, "  a: the rules are NOT in force"},
+		{record.Judged{}, ""},
+	} {
+		if got := reports.Line(test.event); got != test.want {
+			t.Errorf("%#v:\n got %q\nwant %q", test.event, got, test.want)
+		}
+	}
+}
+
+// TestFindingAdvice: a command in a remedy stays whole, on a line of its own if it does not fit.
+func TestFindingAdvice(t *testing.T) {
+	t.Parallel()
+	long := "preflight apply " + strings.Repeat("x", 70) + " --approve 9f2c41d07ab3"
+	for _, test := range []struct{ remedy, want string }{
+		{"preflight explain rim.state", "         you: preflight explain rim.state\n"},
+		{long, "         you:\n           " + long + "\n"},
+		{"on qs-rim1: " + long + "; then run this again", "         you: on qs-rim1:\n           " + long + "\n              then run this again\n"},
+		{strings.Repeat("word ", 20), "         you: " + strings.TrimSpace(strings.Repeat("word ", 13)) + "\n              word word word word word word word\n"},
+	} {
+		r := record.Record{Findings: []checks.Finding{{Check: "x", Verdict: checks.Fail, Server: "a", Seen: "s", Owner: "you", Remedy: test.remedy}}}
+		if got := string(reports.Text(r, reports.Options{})); !strings.Contains(got, test.want) {
+			t.Errorf("%q is not in\n%s", test.want, got)
+		}
+	}
+}
+
+// TestRequestIsOne: the same rule for several servers is asked for once.
+func TestRequestIsOne(t *testing.T) {
+	t.Parallel()
+	r := begin(newSite("finance-bi", 3), "plan").plan(t, localRulesOff("policy", "qs-rim1", "qs-rim2", "qs-rim3")).record()
+	text := string(reports.PolicyRequest(r))
+	ids := map[string]bool{}
+	for _, q := range r.Plan.Requests {
+		ids[q.ID] = true
+	}
+	if len(ids) == len(r.Plan.Requests) {
+		t.Fatalf("no rule is for several servers: %+v", r.Plan.Requests)
+	}
+	if n := strings.Count(text, "New-NetFirewallRule"); n != len(ids) {
+		t.Errorf("%d rules are asked for, want %d:\n%s", n, len(ids), text)
+	}
+	if !strings.Contains(text, fmt.Sprintf("%d inbound firewall rules for 3 servers", len(ids))) {
+		t.Errorf("how many rules for how many servers is not said:\n%s", text)
+	}
+	if !slices.ContainsFunc(strings.Split(text, "\n"), func(s string) bool {
+		return strings.HasPrefix(s, "Has to apply to: qs-rim1 ") && strings.Contains(text, "qs-rim3 (")
+	}) {
+		t.Errorf("where it has to apply is not said:\n%s", text)
 	}
 }

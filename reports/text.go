@@ -1,12 +1,10 @@
 package reports
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/qlik-preflight/preflight/checks"
 	"github.com/qlik-preflight/preflight/internal/printable"
@@ -14,314 +12,595 @@ import (
 	"github.com/qlik-preflight/preflight/internal/record"
 )
 
-// Text is the run for a terminal or a log: plain words, no colour, and of what came from servers nothing that acts.
-func Text(r record.Record) []byte {
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s, release %s, %d nodes.%s\n\n", r.Site.Name, r.Site.Release, len(r.Site.Nodes), simulated(r))
-	servers(&b, r)
-	plan(&b, r)
-	proofs(&b, r)
-	findings(&b, r)
-	fmt.Fprintf(&b, "%s: %s\n", Word(r), r.Verdict.Summary)
-	return []byte(printable.Text(b.String()))
+// Options say how much is shown.
+type Options struct {
+	Verbose bool // also what passed, and the PowerShell of each rule
 }
 
-func simulated(r record.Record) string {
-	if r.Run.Simulated {
-		return " Simulated servers: nothing real was touched."
-	}
-	return ""
-}
-
-// Word is the run's verdict in one or two words.
-func Word(r record.Record) string {
-	switch r.Verdict.ExitCode {
-	case record.ExitPassed:
-		return "ready"
-	case record.ExitPartly:
-		return "partly applied"
-	case record.ExitCancelled:
-		return "cancelled"
-	case record.ExitIncomplete:
-		return "incomplete"
-	case record.ExitConnect:
-		return "not connected"
-	}
-	return "not ready"
-}
-
-// table writes rows whose cells are separated by tabs, aligned.
-func table(b *bytes.Buffer, write func(w *tabwriter.Writer)) {
-	var t bytes.Buffer
-	w := tabwriter.NewWriter(&t, 0, 0, 2, ' ', 0)
-	write(w)
-	w.Flush()
-	for line := range bytes.Lines(t.Bytes()) {
-		b.Write(bytes.TrimRight(line, " \n"))
-		b.WriteByte('\n')
-	}
-}
-
-func servers(b *bytes.Buffer, r record.Record) {
-	table(b, func(w *tabwriter.Writer) {
-		for _, s := range r.Servers {
-			switch {
-			case s.Failure != nil:
-				fmt.Fprintf(w, "%s\tFAILED  %s\n", s.Name, s.Failure.Error)
-			case s.SignIn != nil:
-				fmt.Fprintf(w, "%s\t%s  %.1f s\n", s.Name, SignedIn(*s.SignIn), float64(s.SignIn.MS)/1000)
-			default:
-				fmt.Fprintf(w, "%s\tnot tried\n", s.Name)
-			}
+// Text is what the run's last command found and did, for a terminal of 80 columns or a log: plain words, no colour, and of
+// what came from servers nothing that acts.
+func Text(r record.Record, o Options) []byte {
+	p := &page{width: 80}
+	heading(p, r)
+	servers(p, r)
+	switch doing(r) {
+	case "plan":
+		rules(p, r, o.Verbose)
+		everyRule(p, r, o.Verbose)
+	case "verify":
+		flows(p, r)
+		if compared(p, r) {
+			p.line("")
 		}
-	})
-	b.WriteString("\n")
+	case "backout":
+		removals(p, r, o.Verbose)
+	default:
+		rules(p, r, o.Verbose)
+		unapproved(p, r, o.Verbose)
+		flows(p, r)
+	}
+	findings(p, r, o.Verbose)
+	p.para("", outcome(r))
+	return p.done()
+}
+
+func heading(p *page, r record.Record) {
+	line := fmt.Sprintf("%s, release %s, %s.", r.Site.Name, r.Site.Release, checks.Count(len(r.Site.Nodes), "node", "nodes"))
+	var more []string
+	if doing(r) == "check" {
+		more = append(more, "check changes nothing on the servers.")
+	}
+	if r.Run.Simulated {
+		more = append(more, "Simulated servers: nothing real was touched.")
+	}
+	for _, s := range more {
+		if len([]rune(line))+1+len(s) > p.width {
+			p.para("", line)
+			line = s
+			continue
+		}
+		line += " " + s
+	}
+	p.para("", line)
+	p.line("")
+}
+
+func servers(p *page, r record.Record) {
+	var rows []row
+	for _, s := range r.Servers {
+		x := row{cells: []string{s.Name, "not tried", ""}}
+		switch {
+		case s.Failure != nil:
+			x.cells[1] = "FAILED: " + strings.TrimPrefix(s.Failure.Error, s.Name+": ")
+		case s.SignIn != nil:
+			x.cells[1], x.cells[2] = SignedIn(*s.SignIn), seconds(s.SignIn.MS)
+		}
+		rows = append(rows, x)
+	}
+	p.grid("", rows)
+	p.line("")
 }
 
 // SignedIn is a sign-in in words.
 func SignedIn(s record.SignIn) string {
-	auth := map[string]string{"basic": "Basic", "ntlm": "NTLM", "kerberos": "Kerberos", "certificate": "client certificate"}[s.Auth]
-	if auth == "" {
-		auth = s.Auth
+	auth := cmp.Or(map[string]string{"basic": "Basic", "ntlm": "NTLM", "kerberos": "Kerberos", "certificate": "client certificate"}[s.Auth], s.Auth)
+	words := []string{s.User, auth, s.Transport}
+	switch {
+	case s.Transport == "https" && s.Identity != "":
+		words = append(words, "certificate "+s.Identity)
+	case s.Protection != "":
+		words = append(words, s.Protection)
 	}
-	return fmt.Sprintf("%s, %s, %s, certificate %s", s.User, auth, s.Transport, s.Identity)
+	return strings.Join(words, ", ")
 }
 
-// plan is the difference between what is there and what is wanted: + added or to add, = right already, ! no rule of ours
-// would help.
-func plan(b *bytes.Buffer, r record.Record) {
-	states := map[string]record.Change{}
-	for _, c := range r.Changes {
-		states[c.Server+" "+c.ID] = c
+// rules are, by server, the difference between what is there and what is wanted: + added or to add, = right already, ! no
+// rule of ours would help. Servers of which the very same is to be said share it.
+func rules(p *page, r record.Record, verbose bool) {
+	type section struct {
+		names      []string
+		head, body string
 	}
+	var all []section
 	for _, s := range r.Servers {
-		var rows []string
-		counts := map[string]int{}
-		uniform := sameState(r.Plan.Changes, s.Name, states)
-		for _, c := range r.Plan.Changes {
-			if c.Server != s.Name {
-				continue
-			}
-			done := states[c.Server+" "+c.ID]
-			state, why := changeWord(done), ""
-			if done.Error != "" {
-				why = ": " + done.Error
-			}
-			counts[state]++
-			row := fmt.Sprintf("  + %s\tfrom %s\t%s: %s", checks.List(c.Ports, ","), strings.Join(c.From, " "), c.Service, strings.Join(dialled(c.Why), ", "))
-			if !uniform || why != "" {
-				row += "\t" + state + why
-			}
-			rows = append(rows, row)
-		}
-		for _, a := range together(r.Plan.Already, s.Name) {
-			counts["right already"]++
-			rows = append(rows, a)
-		}
-		for _, v := range r.Plan.Blocked {
-			if v.Server == s.Name {
-				counts["void"]++
-				rows = append(rows, fmt.Sprintf("  ! %d\tfrom %s\t%s\t%s", v.Port, v.From, v.Service, v.Why))
-			}
-		}
-		if len(rows) == 0 {
+		head, body := difference(p.width, r, s.Name, verbose)
+		if head == "" {
 			continue
 		}
-		var head []string
-		for _, word := range []string{"added", "added, in force", "added, NOT in force", "to add", "already there", "failed", "in doubt", "right already", "void"} {
-			if counts[word] > 0 {
-				head = append(head, fmt.Sprintf("%d %s", counts[word], word))
-			}
+		if i := slices.IndexFunc(all, func(o section) bool { return o.head == head && o.body == body }); i >= 0 {
+			all[i].names = append(all[i].names, s.Name)
+			continue
 		}
-		fmt.Fprintf(b, "%s  %s\n", s.Name, strings.Join(head, ", "))
-		table(b, func(w *tabwriter.Writer) {
-			for _, row := range rows {
-				fmt.Fprintln(w, row)
-			}
-		})
-		b.WriteString("\n")
+		all = append(all, section{[]string{s.Name}, head, body})
+	}
+	for _, s := range all {
+		if len(s.names) == 1 {
+			p.para(s.names[0]+"  ", s.head)
+		} else {
+			p.para("", listed(s.names)+", each: "+s.head)
+		}
+		p.WriteString(s.body)
+		p.line("")
 	}
 }
 
-// sameState tells whether all changes of a server have come equally far: then its heading says it.
-func sameState(changes []record.PlannedChange, server string, states map[string]record.Change) bool {
-	words := map[string]bool{}
+// difference is a server's part of it: how much there is of what, and the rows; "" for a server without any.
+func difference(width int, r record.Record, server string, verbose bool) (head, body string) {
+	p := &page{width: width}
+	applying := doing(r) == "apply" || doing(r) == "demo"
+	changes := planned(r, server)
+	var words []string
 	for _, c := range changes {
-		if c.Server == server {
-			words[changeWord(states[server+" "+c.ID])] = true
+		words = append(words, state(change(r, c), applying))
+	}
+	rows := changeRows(p, r, changes, verbose)
+	if len(slices.Compact(slices.Clone(words))) > 1 {
+		for i := range rows {
+			rows[i].cells = append(rows[i].cells, words[i])
 		}
 	}
-	return len(words) <= 1
-}
-
-// dialled is who dials, from the flows that a change is for: "qs-rim1" of "qs-rim1 -> qs-central 443 proxy".
-func dialled(why []string) []string {
-	var who []string
-	for _, flow := range why {
-		if from, _, ok := strings.Cut(flow, " -> "); ok && !slices.Contains(who, from) {
-			who = append(who, from)
+	for i, c := range changes {
+		if done := change(r, c); done.Error != "" {
+			rows[i].under = append(wrapped(p, "      ", done.Error), rows[i].under...)
 		}
 	}
-	return who
-}
-
-func changeWord(c record.Change) string {
-	switch c.State {
-	case "":
-		return "to add"
-	case record.Done:
-		switch {
-		case !c.InForce.OK():
-			return "added"
-		case c.InForce.V:
-			return "added, in force"
-		}
-		return "added, NOT in force"
-	case record.There:
-		return "already there"
-	case record.Failed:
-		return "failed"
+	already := alreadyRows(r.Plan.Already, server)
+	for range already {
+		words = append(words, "right already")
 	}
-	return "in doubt"
+	blocked, why := blockedRows(r, server)
+	for range blocked {
+		words = append(words, "VOID")
+	}
+	p.grid("  ", slices.Concat(rows, already, blocked))
+	for _, w := range why {
+		p.para("    ", w.label(len(why))+": "+w.why)
+	}
+	if s := requests(r, server); s != "" {
+		p.para("    ", s)
+	}
+	return tally(words), p.String()
 }
 
-// together joins what one rule makes right into one row.
-func together(all []record.PlannedRelied, server string) []string {
-	type key struct{ by, from, service, name string }
-	ports := map[key][]uint16{}
-	var order []key
-	for _, a := range all {
-		if a.Server != server {
+// tally is "3 to add, 1 right already", in the order in which they come.
+func tally(words []string) string {
+	var all []count
+	for _, w := range words {
+		if i := slices.IndexFunc(all, func(c count) bool { return c.what == w }); i >= 0 {
+			all[i].n++
 			continue
 		}
-		name := a.Why
-		switch {
-		case a.By != "" && a.Ours:
-			name = "by " + a.By + ", ours"
-		case a.By != "":
-			name = fmt.Sprintf("by %q, not ours", cmp.Or(a.Name, a.By))
-		}
-		k := key{a.By, a.From, a.Service, name}
-		if ports[k] == nil {
-			order = append(order, k)
-		}
-		ports[k] = append(ports[k], a.Port)
+		all = append(all, count{1, w})
 	}
-	var rows []string
-	for _, k := range order {
-		rows = append(rows, fmt.Sprintf("  = %s\tfrom %s\t%s\t%s", checks.List(ports[k], ","), k.from, k.service, k.name))
+	var parts []string
+	separator := ", "
+	for _, c := range all {
+		parts = append(parts, counted(c))
+		if strings.Contains(c.what, ",") {
+			separator = "; "
+		}
+	}
+	return strings.Join(parts, separator)
+}
+
+// changeRows are the rules to add on one server.
+func changeRows(p *page, r record.Record, changes []record.PlannedChange, verbose bool) []row {
+	_, same := profiles(r)
+	var rows []row
+	for _, c := range changes {
+		x := row{mark: "+ ", cells: []string{checks.List(c.Ports, ","), from(c.From), serves(c.Service, c.Why)}}
+		if !same {
+			x.cells = append(x.cells, "profile "+c.Profiles.String())
+		}
+		for _, n := range notes(c.Why) {
+			x.under = append(x.under, wrapped(p, "      ", n)...)
+		}
+		if verbose {
+			x.under = append(x.under, "      "+flat(c.PowerShell), "      undo  "+flat(c.Inverse))
+		}
+		rows = append(rows, x)
 	}
 	return rows
 }
 
-// proofs are the flows by pair of nodes, each with the verdict of every phase that was run.
-func proofs(b *bytes.Buffer, r record.Record) {
-	if len(r.Proofs) == 0 {
+// wrapped is text as lines after an indent.
+func wrapped(p *page, indent, text string) []string {
+	var lines []string
+	for _, line := range wrap(flat(text), p.width-len(indent)) {
+		lines = append(lines, indent+line)
+	}
+	return lines
+}
+
+// profiles are those of the plan's rules, and whether they are the same for all.
+func profiles(r record.Record) (s string, same bool) {
+	for i, c := range r.Plan.Changes {
+		if i > 0 && c.Profiles.String() != s {
+			return "", false
+		}
+		s = c.Profiles.String()
+	}
+	return s, true
+}
+
+func everyRule(p *page, r record.Record, verbose bool) {
+	if len(r.Plan.Changes) == 0 {
 		return
 	}
+	s := everyRuleIs(r)
+	if !verbose {
+		s += " -v shows each one's PowerShell and its undo."
+	}
+	p.para("", s)
+	p.line("")
+}
+
+// everyRuleIs is what the plan's rules have in common.
+func everyRuleIs(r record.Record) string {
+	s := "Every rule: inbound, allow, TCP"
+	if in, same := profiles(r); same && strings.Contains(in, ",") {
+		s += ", profiles " + in
+	} else if same {
+		s += ", profile " + in
+	}
+	return s + "."
+}
+
+// sourced gathers the sources of ports, so that ports with the same ones share a row.
+type sourced struct {
+	ports   []uint16
+	sources map[uint16][]string
+}
+
+func (s *sourced) add(port uint16, source string) {
+	if s.sources == nil {
+		s.sources = map[uint16][]string{}
+	}
+	if s.sources[port] == nil {
+		s.ports = append(s.ports, port)
+	}
+	if !slices.Contains(s.sources[port], source) {
+		s.sources[port] = append(s.sources[port], source)
+	}
+}
+
+// rows are the ports with their sources.
+func (s *sourced) rows(mark string, more ...string) []row {
+	var order []string
+	shared := map[string][]uint16{}
+	slices.Sort(s.ports)
+	for _, port := range s.ports {
+		sources := from(s.sources[port])
+		if shared[sources] == nil {
+			order = append(order, sources)
+		}
+		shared[sources] = append(shared[sources], port)
+	}
+	var rows []row
+	for _, sources := range order {
+		rows = append(rows, row{mark: mark, cells: append([]string{checks.List(shared[sources], ","), sources}, more...)})
+	}
+	return rows
+}
+
+// alreadyRows are what is right already on a server, by the rule that makes it so.
+func alreadyRows(relied []record.PlannedRelied, server string) []row {
+	var order []string
+	all := map[string]*sourced{}
+	for _, a := range relied {
+		if a.Server != server {
+			continue
+		}
+		by := reliedOn(a)
+		if all[by] == nil {
+			order = append(order, by)
+			all[by] = &sourced{}
+		}
+		all[by].add(a.Port, a.From)
+	}
+	var rows []row
+	for _, by := range order {
+		rows = append(rows, all[by].rows("= ", by)...)
+	}
+	return rows
+}
+
+// reliedOn names the rule that makes something right already, or says what does.
+func reliedOn(a record.PlannedRelied) string {
+	switch {
+	case a.By == "":
+		return printable.Line(a.Why)
+	case a.Ours:
+		return "by " + printable.Line(a.By) + ", ours"
+	}
+	return fmt.Sprintf("by %q, not ours", printable.Line(cmp.Or(a.Name, a.By)))
+}
+
+// obstacle is a reason why ports cannot be opened.
+type obstacle struct {
+	ports []uint16
+	why   string
+}
+
+// label is the ports, where there is more than one obstacle.
+func (o obstacle) label(of int) string {
+	if of == 1 {
+		return "void"
+	}
+	return checks.List(o.ports, " ") + " void"
+}
+
+// blockedRows are what no rule of ours would open on a server, and why.
+func blockedRows(r record.Record, server string) (rows []row, why []obstacle) {
+	var order []string
+	all := map[string]*sourced{}
+	for _, v := range r.Plan.Blocked {
+		if v.Server != server {
+			continue
+		}
+		if all[v.Service] == nil {
+			order = append(order, v.Service)
+			all[v.Service] = &sourced{}
+		}
+		all[v.Service].add(v.Port, v.From)
+		reason := standsAgainst(v)
+		i := slices.IndexFunc(why, func(o obstacle) bool { return o.why == reason })
+		if i < 0 {
+			i = len(why)
+			why = append(why, obstacle{why: reason})
+		}
+		if !slices.Contains(why[i].ports, v.Port) {
+			why[i].ports = append(why[i].ports, v.Port)
+			slices.Sort(why[i].ports)
+		}
+	}
+	for _, service := range order {
+		rows = append(rows, all[service].rows("! ", service+": void")...)
+	}
+	return rows, why
+}
+
+// standsAgainst is why something cannot be opened, without the sources, which stand beside it.
+func standsAgainst(v record.PlannedVoid) string {
+	return printable.Line(strings.TrimPrefix(v.Why, "no rule that counts admits "+v.From+": "))
+}
+
+// requests says which ports of a server others are asked to open, and where; "" for none.
+func requests(r record.Record, server string) string {
+	var ports []uint16
+	var who []string
+	for _, t := range teams {
+		for _, q := range r.Plan.Requests {
+			if q.Server == server && q.Store == t.store {
+				ports = append(ports, q.Ports...)
+				if !slices.Contains(who, t.team) {
+					who = append(who, t.team)
+				}
+			}
+		}
+	}
+	if len(ports) == 0 {
+		return ""
+	}
+	slices.Sort(ports)
+	return "gpo-request.txt asks " + listed(who) + " for " + checks.List(slices.Compact(ports), " ")
+}
+
+// unapproved are the rules that planning again wanted, before apply.
+func unapproved(p *page, r record.Record, verbose bool) {
+	if len(r.Plan.Unapproved) == 0 {
+		return
+	}
+	s := "NOT in the approved plan, but wanted now; nothing was added:"
+	if r.Verdict.ExitCode != record.ExitDrift {
+		s = "NOT in the approved plan, but wanted now; none of these was added:"
+	}
+	p.para("", s)
+	for _, server := range r.Servers {
+		var mine []record.PlannedChange
+		for _, c := range r.Plan.Unapproved {
+			if c.Server == server.Name {
+				mine = append(mine, c)
+			}
+		}
+		if len(mine) > 0 {
+			p.line(server.Name)
+			p.grid("  ", changeRows(p, r, mine, verbose))
+		}
+	}
+	p.line("")
+}
+
+// flows are the flows by pair of nodes, each with the verdict of every phase that was run. verify is about its own.
+func flows(p *page, r record.Record) {
 	var phases []proof.Phase
 	for _, phase := range proof.Phases {
-		if slices.ContainsFunc(r.Proofs, func(p proof.Proof) bool { return p.Phase == phase }) {
+		ran := slices.ContainsFunc(r.Proofs, func(p proof.Proof) bool { return p.Phase == phase })
+		if ran && (phase == proof.Verify) == (doing(r) == "verify") {
 			phases = append(phases, phase)
 		}
 	}
-	verdicts := map[string]proof.Verdict{}
-	for _, p := range r.Proofs {
-		verdicts[p.ID] = p.Verdict
+	if len(phases) == 0 {
+		return
+	}
+	by := map[string]proof.Proof{}
+	for _, q := range r.Proofs {
+		by[q.ID] = q
 	}
 	latest := r.Latest()
-	for i, p := range latest {
-		if i == 0 || latest[i-1].From != p.From || latest[i-1].To != p.To {
-			table(b, func(w *tabwriter.Writer) {
-				fmt.Fprintf(w, "%s -> %s\n", p.From, p.To)
-				header := "  port\tservice"
-				for _, phase := range phases {
-					header += "\t" + strings.ReplaceAll(string(phase), "_", " ")
-				}
-				fmt.Fprintln(w, header+"\t")
-				for _, q := range latest[i:] {
-					if q.From != p.From || q.To != p.To {
-						break
-					}
-					row := fmt.Sprintf("  %d\t%s", q.Port, q.Service)
-					for _, phase := range phases {
-						v := verdicts[strings.Replace(q.ID, string(q.Phase), string(phase), 1)]
-						row += "\t" + cmp.Or(checks.Words(v), "-")
-					}
-					fmt.Fprintln(w, row+"\t"+q.Seen)
-				}
-			})
-			b.WriteString("\n")
-		}
-	}
-}
-
-// findings shows what is not right, with what to do; what passed is counted.
-func findings(b *bytes.Buffer, r record.Record) {
-	passed := 0
-	for _, f := range r.Findings {
-		if f.Verdict == checks.Pass || f.Verdict == checks.NotApplicable {
-			passed++
+	for i, first := range latest {
+		if i > 0 && latest[i-1].From == first.From && latest[i-1].To == first.To {
 			continue
 		}
-		fmt.Fprintf(b, "%-7s  %-23s  %s\n", strings.ToUpper(string(f.Verdict)), f.Check, f.Server)
-		fmt.Fprintf(b, "         %s\n", f.Seen)
-		if f.Cause != "" && f.Cause != f.Seen {
-			fmt.Fprintf(b, "         cause: %s\n", f.Cause)
+		var rows []row
+		if len(phases) > 1 {
+			header := row{cells: []string{"port", "service"}}
+			for _, phase := range phases {
+				header.cells = append(header.cells, strings.ReplaceAll(string(phase), "_", " "))
+			}
+			rows = append(rows, header)
 		}
-		if f.Remedy != "" {
-			fmt.Fprintf(b, "         %s: %s\n", cmp.Or(f.Owner, "you"), f.Remedy)
+		for _, q := range latest[i:] {
+			if q.From != first.From || q.To != first.To {
+				break
+			}
+			x := row{cells: []string{fmt.Sprint(q.Port), q.Service}}
+			seen := ""
+			for _, phase := range phases {
+				now, ok := by[strings.Replace(q.ID, string(q.Phase), string(phase), 1)]
+				x.cells = append(x.cells, cmp.Or(checks.Words(now.Verdict), "-"))
+				if ok {
+					seen = seenOf(now)
+				}
+			}
+			x.cells = append(x.cells, seen)
+			rows = append(rows, x)
 		}
+		p.line(first.From + " -> " + first.To)
+		p.grid("  ", rows)
+		p.line("")
 	}
-	if passed > 0 {
-		fmt.Fprintf(b, "PASS     %s\n", checks.Count(passed, "check", "checks"))
-	}
-	b.WriteString("\n")
 }
 
-// Line is an event as a line of progress, or a few; "" if it is not worth one.
-func Line(e record.Event) string { return printable.Text(line(e)) }
-
-func line(e record.Event) string {
-	switch e := e.(type) {
-	case record.StageStarted:
-		return e.Stage
-	case record.ServerReached:
-		if e.Simulated {
-			return "  " + e.Server + ": a simulated server"
-		}
-	case record.ServerConnected:
-		return fmt.Sprintf("  %s: signed in, %s, %.1f s", e.Server, SignedIn(e.SignIn), float64(e.MS)/1000)
-	case record.ServerFailed:
-		return strings.Join(append([]string{"  " + e.Error}, e.Hints...), "\n    hint: ")
-	case record.ServerInspected:
-		return fmt.Sprintf("  %s: Windows %s, %s", e.Server, e.Facts.Windows, cmp.Or(e.Facts.Release(), "no Qlik Sense"))
-	case record.Planned:
-		right := map[string]bool{}
-		for _, a := range e.Already {
-			right[fmt.Sprint(a.Server, " ", a.Port)] = true
-		}
-		return fmt.Sprintf("  %s to add, %s right already; digest %.12s",
-			checks.Count(len(e.Changes), "rule", "rules"), checks.Count(len(right), "port", "ports"), e.SHA256)
-	case record.BackOutWritten:
-		return "  the way back is written: " + strings.Join(e.Files, " ")
-	case record.ChangeStarted:
-		return fmt.Sprintf("  %s: adding the rule for %s", e.Server, checks.List(e.Ports, ","))
-	case record.ChangeEnded:
-		if e.Error != "" {
-			return fmt.Sprintf("  %s: %s %s", e.Server, strings.ReplaceAll(string(e.State), "_", " "), e.Error)
-		}
-	case record.ChangesInForce:
-		switch {
-		case !e.Live.OK():
-			return fmt.Sprintf("  %s: whether the rules are in force is not known: %s", e.Server, e.Live.Unknown)
-		case e.Live.V:
-			return fmt.Sprintf("  %s: the rules are in force", e.Server)
-		}
-		return fmt.Sprintf("  %s: the rules are NOT in force", e.Server)
-	case record.Proved:
-		p := e.Proof
-		return fmt.Sprintf("  %s -> %s %d %s: %s", p.From, p.To, p.Port, p.Service, checks.Words(p.Verdict))
+// seenOf is what happened to a flow. One that works but was seen by one end alone is not proven.
+func seenOf(q proof.Proof) string {
+	if q.Verdict.Works() && q.Level != "proven" {
+		return q.Seen + "; seen by one end alone, so not proven"
 	}
-	return ""
+	return q.Seen
+}
+
+// compared is what a verify found different from the proofs before; it tells whether it wrote anything.
+func compared(p *page, r record.Record) bool {
+	number := map[string]int{}
+	var rows []row
+	for _, c := range r.Verified {
+		number[c.Change]++
+		if c.Change == "new" || c.Change == "fixed" || c.Change == "changed cause" {
+			was := "was " + checks.Words(c.Was) + ", now " + checks.Words(c.Now)
+			if c.Was == c.Now {
+				was = checks.Words(c.Now) + " as before, for another reason"
+			}
+			rows = append(rows, row{cells: []string{c.Change, fmt.Sprintf("%s -> %s", c.From, c.To), fmt.Sprintf("%d %s", c.Port, c.Service), was}})
+		}
+	}
+	first := 0
+	for _, q := range r.Proofs {
+		if q.Phase == proof.Verify && !slices.ContainsFunc(r.Verified, func(c record.Compared) bool { return c.From == q.From && c.To == q.To && c.Port == q.Port }) {
+			first++
+		}
+	}
+	s := counted(counts(number["new"], "new failure", "new failures"), count{number["fixed"], "fixed"}, count{number["changed cause"], "with a changed cause"},
+		count{number["unchanged"], "unchanged"}, count{number["not comparable"], "not comparable"}, count{first, "tried for the first time"})
+	if s == "" {
+		return false
+	}
+	p.para("", "since the last proofs: "+s)
+	p.grid("  ", rows)
+	return true
+}
+
+// removals are what became of taking the run's rules back, and what stays because it was there before.
+func removals(p *page, r record.Record, verbose bool) {
+	rows := removalRows(r)
+	if len(rows) == 0 {
+		p.line("this run has added no rule")
+	}
+	if verbose {
+		for i := range rows {
+			rows[i].under = nil
+			if m := rows[i].removal; m != nil && m.Found != nil {
+				rows[i].under = []string{"      left as  " + flat(m.Was), "      found    " + flat(*m.Found)}
+			}
+		}
+	}
+	var plain []row
+	for _, x := range rows {
+		plain = append(plain, x.row)
+	}
+	p.grid("", plain)
+	p.line("")
+}
+
+type removalRow struct {
+	row
+	removal *record.Removal
+}
+
+// removalRows are one for each rule of the plan that is, was or may be on a server.
+func removalRows(r record.Record) []removalRow {
+	var rows []removalRow
+	for _, c := range r.Plan.Changes {
+		done := change(r, c)
+		m := removal(r, done)
+		what := ""
+		switch {
+		case done.State == record.There:
+			what = "stays: it was there before this run"
+		case m != nil:
+			what = removalState(m.State, m.Error)
+		case done.State == record.Done || done.State == record.Started || done.State == record.InDoubt:
+			what = removalState("", "")
+		case done.State == record.TakenBack:
+			what = "taken back"
+		default:
+			continue
+		}
+		rows = append(rows, removalRow{row{cells: []string{c.Server, checks.List(c.Ports, ","), what}}, m})
+	}
+	return rows
+}
+
+// findings shows what is not right, with what to do; what passed is counted. A failure that the plan mends is none.
+func findings(p *page, r record.Record, verbose bool) {
+	passed, none := 0, 0
+	for _, f := range r.Findings {
+		switch {
+		case mended(r, f):
+			continue
+		case f.Verdict == checks.Pass:
+			passed++
+		case f.Verdict == checks.NotApplicable:
+			none++
+		default:
+			finding(p, f)
+		}
+	}
+	if verbose {
+		var rows []row
+		for _, f := range r.Findings {
+			if word := map[checks.Verdict]string{checks.Pass: "PASS", checks.NotApplicable: "N/A"}[f.Verdict]; word != "" {
+				rows = append(rows, row{mark: pad(word, 9), cells: []string{f.Check, f.Server, f.Seen}})
+			}
+		}
+		p.grid("", rows)
+	} else if passed+none > 0 {
+		p.line("PASS     " + cmp.Or(counted(counts(passed, "check", "checks"), count{none, "not applicable"})) + " (-v lists them)")
+	}
+	if len(r.Findings) > 0 {
+		p.line("")
+	}
+}
+
+// mended tells whether a finding is what the plan that was just made is for.
+func mended(r record.Record, f checks.Finding) bool {
+	return doing(r) == "plan" && f.Check == "firewall.rule-missing" && r.Change.PlanSHA256 != ""
+}
+
+func finding(p *page, f checks.Finding) {
+	const indent = "         "
+	p.line(fmt.Sprintf("%-7s  %-23s  %s", strings.ToUpper(string(f.Verdict)), flat(f.Check), flat(f.Server)))
+	p.para(indent, f.Seen)
+	if f.Cause != "" && f.Cause != f.Seen {
+		p.para(indent+"cause: ", f.Cause)
+	}
+	switch {
+	case f.Remedy != "":
+		p.advice(indent+cmp.Or(printable.Line(f.Owner), "you")+": ", f.Remedy)
+	case f.Owner != "" && f.Owner != "you":
+		p.para(indent+"owner: ", f.Owner)
+	}
+	if f.Waived != nil {
+		p.para(indent+"waived: ", *f.Waived)
+	}
 }

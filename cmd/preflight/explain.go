@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -9,22 +8,24 @@ import (
 	"github.com/qlik-preflight/preflight/checks"
 )
 
-func explainCommand() *cobra.Command {
+func (a *app) explainCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "explain CHECK", Short: "what a check looks at, and what to do about it",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return usageError{fmt.Errorf("%s takes one check: %s", cmd.CommandPath(), strings.Join(ids(), ", "))}
+				return usage("the checks are "+strings.Join(ids(), ", "), "%s takes the name of one check", cmd.CommandPath())
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			page, err := checks.Page(args[0])
 			if err != nil {
-				return usageError{fmt.Errorf("%w; there are %s", err, strings.Join(ids(), ", "))}
+				return usage("the checks are "+strings.Join(ids(), ", "), "%w", err)
 			}
-			_, err = fmt.Fprint(cmd.OutOrStdout(), page)
-			return err
+			return a.show(page, struct {
+				Check string `json:"check"`
+				Page  string `json:"page"` // Markdown
+			}{args[0], page})
 		},
 	}
 }

@@ -8,18 +8,29 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"github.com/qlik-preflight/preflight/internal/printable"
 	"github.com/qlik-preflight/preflight/internal/record"
 	"github.com/qlik-preflight/preflight/internal/site"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
+func main() { os.Exit(invoke()) }
+
+// invoke runs the program as the system started it.
+func invoke() int {
+	cobra.MousetrapHelpText = "" // a double click is a way to start it
+	// A reader of the output that goes away must not end a run that is changing servers: writing fails, and that is all.
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	go func() {
+		<-ctx.Done()
+		stop() // the second interrupt ends the program at once
+	}()
+	return run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 }
 
 // exit is the error of a command that has said all there is to say, and ends with a code.
@@ -27,34 +38,32 @@ type exit int
 
 func (e exit) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
-// usageError is an error in the command line or the site file.
-type usageError struct{ error }
+// usageError is an error in the command line, the site file, or anything else that is to be put right before it is tried
+// again. hint is what to type instead, "" for the command's help.
+type usageError struct {
+	error
+	hint string
+}
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usage(hint, format string, args ...any) error {
+	return usageError{fmt.Errorf(format, args...), hint}
+}
 
 // run is the program. It returns the exit code.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	cobra.MousetrapHelpText = "" // a double click is a way to start it
-	root := &cobra.Command{
-		Use:   "preflight",
-		Short: "prepare and join Qlik Sense rim nodes",
-		Long: `preflight prepares a Qlik Sense rim node for its central node: it connects to the servers over WinRM, adds the
-Windows Firewall rules that are missing, proves each port from the other node, and leaves a report for the
-change ticket.
-
-  preflight demo    the whole journey on simulated servers; touches nothing real`,
-		SilenceUsage: true, SilenceErrors: true,
-		Args: noArguments,
-	}
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, done: func() {}}
+	root := a.rootCommand()
 	root.SetArgs(args)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(demoCommand(), explainCommand(), scriptsCommand(), versionCommand())
-	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-
 	called, err := root.ExecuteContextC(ctx)
+	a.done()
+	if done := a.result.close(); err == nil {
+		err = done
+	}
+
 	var code exit
-	var usage usageError
+	var wrong usageError
 	var bad *site.Error
 	switch {
 	case err == nil:
@@ -64,17 +73,72 @@ change ticket.
 	case errors.As(err, &bad):
 		fmt.Fprint(stderr, bad.Detail())
 		return record.ExitUsage
-	case errors.As(err, &usage):
-		fmt.Fprintf(stderr, "error: %v\nhint: %s --help\n", err, called.CommandPath())
+	case errors.As(err, &wrong):
+		hint := wrong.hint
+		if hint == "" {
+			hint = called.CommandPath() + " --help"
+		}
+		fmt.Fprintf(stderr, "error: %s\nhint: %s\n", printable.Line(err.Error()), hint)
 		return record.ExitUsage
 	}
-	fmt.Fprintf(stderr, "error: %v\n", err)
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		fmt.Fprintln(stderr, "error: cancelled")
+		return record.ExitCancelled
+	}
+	fmt.Fprintf(stderr, "error: %s\n", printable.Line(err.Error()))
 	return record.ExitInternal
+}
+
+func (a *app) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "preflight",
+		Short: "prepare and join Qlik Sense rim nodes",
+		Long: `preflight prepares a Qlik Sense rim node for its central node: it connects to the servers over WinRM, adds the
+Windows Firewall rules that are missing, proves each port from the other node, and leaves a report for the
+change ticket.
+
+  preflight demo                         the whole journey on simulated servers; touches nothing real
+  preflight check -f site.yaml           look; changes nothing
+  preflight plan  -f site.yaml           what would be added, with its ticket and its way back
+  preflight apply last --approve DIGEST  add it, and prove it`,
+		SilenceUsage: true, SilenceErrors: true,
+		Args:              noArguments,
+		PersistentPreRunE: a.prepare,
+	}
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{error: err} })
+	root.CompletionOptions.DisableDefaultCmd = true
+	flags := root.PersistentFlags()
+	flags.StringVarP(&a.format, "output", "o", "text", "format of the result: text, json or jsonl")
+	flags.StringVar(&a.out, "out", "", "write the result to this file instead of standard output")
+	flags.BoolVar(&a.noInput, "no-input", false, "ask nothing: what is missing is an error")
+	flags.DurationVar(&a.timeout, "timeout", 0, "give up after this time, as 90s or 10m (0: never)")
+	flags.BoolVarP(&a.verbose, "verbose", "v", false, "say more in the text: every check, each rule's PowerShell")
+	root.AddCommand(
+		a.checkCommand(), a.planCommand(), a.applyCommand(), a.verifyCommand(), a.backoutCommand(), a.reportCommand(),
+		a.demoCommand(), a.labCommand(), a.explainCommand(), a.scriptsCommand(), a.versionCommand(),
+	)
+	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	return root
 }
 
 func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usageError{fmt.Errorf("%s: unexpected argument %q", cmd.CommandPath(), args[0])}
+		return usage("", "%s: unexpected argument %q", cmd.CommandPath(), args[0])
 	}
 	return nil
+}
+
+// oneArgument asks for exactly one, called name.
+func oneArgument(name string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) == 0:
+			return usage("", "%s: %s is missing", cmd.CommandPath(), name)
+		case len(args) > 1:
+			return usage("", "%s: unexpected argument %q", cmd.CommandPath(), args[1])
+		}
+		return nil
+	}
 }

@@ -1,20 +1,52 @@
 package main
 
 import (
-	"context"
+	"bufio"
+	"encoding/json"
 	"errors"
+	"flag"
+	"io"
 	"os"
 	"os/exec"
 	"strconv"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/qlik-preflight/preflight/internal/engine"
 )
 
+// quick are times of a proof for servers on this machine.
+var quick = engine.Times{Dial: 400 * time.Millisecond, Hold: 100 * time.Millisecond, Margin: 300 * time.Millisecond}
+
 func TestMain(m *testing.M) {
+	times = &quick
+	flag.Set("test.parallel", "6") // unless the command line says otherwise: these tests wait, mostly
+	program := func(after func()) func() {
+		return func() {
+			appended = after
+			os.Exit(invoke())
+		}
+	}
 	testscript.Main(m, map[string]func(){
-		"preflight": func() { os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr)) },
+		"preflight": program(func() {}),
+		// preflight-killed is ended by the system, as with SIGKILL or a power cut, right after the journal holds as many more
+		// events as KILL_AFTER says.
+		"preflight-killed": program(killer(os.Getenv("KILL_AFTER"))),
 	})
+}
+
+func killer(after string) func() {
+	left, _ := strconv.Atoi(after)
+	return func() {
+		if left--; left == 0 {
+			p, _ := os.FindProcess(os.Getpid())
+			p.Kill()
+			select {} // until it is dead
+		}
+	}
 }
 
 // TestScripts runs the stories in testdata/script, each a user's session.
@@ -23,7 +55,10 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
-		Cmds:                map[string]func(ts *testscript.TestScript, neg bool, args []string){"exits": exits},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"exits": exits,
+			"lab":   startedLab,
+		},
 	})
 }
 
@@ -43,4 +78,34 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if strconv.Itoa(code) != args[0] {
 		ts.Fatalf("exit code %d, want %s", code, args[0])
 	}
+}
+
+// startedLab starts "preflight lab" with arguments, waits until it says that it runs, and sets PREFLIGHT_PASSWORD_FILE to
+// its password file. It runs until the story ends.
+func startedLab(ts *testscript.TestScript, neg bool, args []string) {
+	if neg {
+		ts.Fatalf("usage: lab ARG...")
+	}
+	program, err := exec.LookPath("preflight")
+	ts.Check(err)
+	cmd := exec.Command(program, append([]string{"lab", "-o", "jsonl"}, args...)...)
+	cmd.Dir = ts.MkAbs(".")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	ts.Defer(func() {
+		cmd.Process.Signal(syscall.SIGTERM)
+		io.Copy(io.Discard, out)
+		if err := cmd.Wait(); err != nil {
+			ts.Logf("the lab: %v", err)
+		}
+	})
+	line, err := bufio.NewReader(out).ReadBytes('\n')
+	ts.Check(err)
+	var said struct {
+		Password string `json:"password_file"`
+	}
+	ts.Check(json.Unmarshal(line, &said))
+	ts.Setenv(passwordFile, ts.MkAbs(said.Password))
 }

@@ -11,31 +11,48 @@ import (
 	"github.com/qlik-preflight/preflight/internal/script"
 )
 
-func scriptsCommand() *cobra.Command {
+// sent is a script as JSON.
+type sent struct {
+	Name   string `json:"name"`
+	SHA256 string `json:"sha256"`
+	Does   string `json:"does"`
+	Text   string `json:"text,omitempty"`
+}
+
+func (a *app) scriptsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "scripts [NAME]", Short: "every script that is ever sent to a server, with its SHA-256",
 		Long: `scripts lists the PowerShell scripts that preflight sends to servers, for the people who have to allow them; with a
 name it prints that one's text. They are always the same: what they are to work on follows as data.`,
-		Args: cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			out := cmd.OutOrStdout()
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return oneArgument("NAME")(cmd, args)
+			}
+			return nil
+		},
+		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				i := slices.IndexFunc(script.Ops, func(op script.Op) bool { return op.Name == args[0] })
 				if i < 0 {
-					return usageError{fmt.Errorf("there is no script %q; there are %s", args[0], strings.Join(scriptNames(), ", "))}
+					return usage("the scripts are "+strings.Join(scriptNames(), ", "), "there is no script %q", args[0])
 				}
-				_, err := fmt.Fprint(out, script.Ops[i].Text)
-				return err
+				op := script.Ops[i]
+				return a.show(op.Text, sent{op.Name, op.SHA256(), op.Does, op.Text})
 			}
-			w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+			var b strings.Builder
+			var all []sent
+			w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 			for _, op := range script.Ops {
 				fmt.Fprintf(w, "%s\t%s\t%s\n", op.Name, op.SHA256(), op.Does)
+				all = append(all, sent{Name: op.Name, SHA256: op.SHA256(), Does: op.Does})
 			}
-			if err := w.Flush(); err != nil {
-				return err
-			}
-			_, err := fmt.Fprintf(out, "\nEach is run by this command line, which reads it from standard input:\n%s\nBefore the first, this one finds the language mode:\n%s\n", script.Command, script.ProbeCommand)
-			return err
+			w.Flush()
+			fmt.Fprintf(&b, "\nEach is run by this command line, which reads it from standard input:\n%s\nBefore the first, this one finds the language mode:\n%s\n", script.Command, script.ProbeCommand)
+			return a.show(b.String(), struct {
+				Scripts []sent `json:"scripts"`
+				Command string `json:"command"` // runs each
+				Probe   string `json:"probe"`   // runs before the first
+			}{all, script.Command, script.ProbeCommand})
 		},
 	}
 }

@@ -25,13 +25,12 @@ func tool() record.Tool {
 	return t
 }
 
-func versionCommand() *cobra.Command {
+func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "print the version", Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(*cobra.Command, []string) error {
 			t := tool()
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "preflight %s, commit %s\n", t.Version, t.Commit)
-			return err
+			return a.show(fmt.Sprintf("preflight %s, commit %s\n", t.Version, t.Commit), t)
 		},
 	}
 }

@@ -1,28 +1,170 @@
 package engine
 
 import (
+	"cmp"
+	"context"
+	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
+	"github.com/qlik-preflight/preflight/internal/facts"
 	"github.com/qlik-preflight/preflight/internal/firewall"
+	"github.com/qlik-preflight/preflight/internal/printable"
 	"github.com/qlik-preflight/preflight/internal/record"
+	"github.com/qlik-preflight/preflight/internal/script"
 )
 
+// ErrUnconfirmed is wrapped by the error of a BackOut that would cut off a running rim.
+var ErrUnconfirmed = errors.New("not confirmed")
+
+// BackOut takes back what the run added, the last first, on all servers at the same time: only rules of the run, and only
+// those that are still exactly as they were left. It needs ConnectAll and Inspect before it, but goes on where a server
+// could not be used. confirmed says that a running rim may be cut off.
+func (e *Engine) BackOut(ctx context.Context, confirmed bool) error {
+	if err := e.stage("backout"); err != nil {
+		return err
+	}
+	rec := e.Record()
+	todo := map[string][]record.PlannedChange{}
+	for _, p := range slices.Backward(rec.Plan.Changes) {
+		switch find(rec.Changes, p).State {
+		case record.Done, record.Started, record.InDoubt:
+			todo[p.Server] = append(todo[p.Server], p)
+		}
+	}
+	if rim, why := e.cutsOff(todo); rim != "" && !confirmed {
+		return fmt.Errorf("%w: taking the rules back cuts off %s, which %s", ErrUnconfirmed, rim, why)
+	}
+	var broke firstError
+	each(todo, func(server string, changes []record.PlannedChange) {
+		broke.set(e.takeBack(ctx, server, changes, rec.Changes))
+	})
+	if err := cmp.Or(broke.err, ctx.Err()); err != nil {
+		return err
+	}
+	if rec := e.Record(); rec.BackOut != nil && rec.BackOut.State == "incomplete" {
+		return stopped("not every rule could be taken back")
+	}
+	return nil
+}
+
+// cutsOff finds a rim that runs, or may, and that rules to be taken back are for.
+func (e *Engine) cutsOff(todo map[string][]record.PlannedChange) (rim, why string) {
+	for _, n := range e.Site.Rims() {
+		at, known := e.sourceOf(n.Name)
+		affected := slices.ContainsFunc(todo[e.Site.Central().Name], func(c record.PlannedChange) bool {
+			return !known || slices.ContainsFunc(c.From, func(s string) bool {
+				p, err := firewall.ParseSource(s)
+				return err == nil && p.Contains(at)
+			})
+		})
+		if !affected && len(todo[n.Name]) == 0 {
+			continue
+		}
+		f, inspected := e.facts[n.Name]
+		switch {
+		case !inspected:
+			return n.Name, "may be running: it was not inspected"
+		case f.Phase() == facts.Joined:
+			return n.Name, "is running"
+		case f.Phase() == facts.PhaseUnknown && f.Runs("QlikSenseRepositoryService"):
+			return n.Name, "may be running: the state of its repository service is not known (" + cmp.Or(f.State.Unknown, f.State.V.String()) + ")"
+		}
+	}
+	return "", ""
+}
+
+// sourceOf is the address from which a rim dials the central node, as it was seen now or in an earlier command of the run.
+func (e *Engine) sourceOf(rim string) (netip.Addr, bool) {
+	f, ok := e.facts[rim]
+	if !ok {
+		for _, s := range e.Record().Servers {
+			if s.Name == rim && s.Facts != nil {
+				f = *s.Facts
+			}
+		}
+	}
+	p, _ := f.Peer(e.Site.Central().Name)
+	return p.Source, p.Source.IsValid()
+}
+
+// takeBack takes back the rules of one server in one process there.
+func (e *Engine) takeBack(ctx context.Context, server string, todo []record.PlannedChange, changes []record.Change) error {
+	session := e.servers[server]
+	if session == nil {
+		for _, p := range todo {
+			if err := e.emit(record.RemovalEnded{ID: p.ID, Server: server, State: record.NotTried, Error: server + " could not be signed in to", At: e.now()}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	removing := script.StartRemove(ctx, session)
+	for _, p := range todo {
+		stored := ""
+		if c := find(changes, p); c.After != nil {
+			stored = *c.After
+		}
+		if err := e.emit(record.RemovalStarted{ID: p.ID, Server: server, Stored: stored, At: e.now()}); err != nil {
+			return err
+		}
+		end := e.remove(removing, server, p, stored)
+		if err := e.emit(end); err != nil {
+			return err
+		}
+		if end.State == record.Uncertain {
+			break // the process is gone, or does not answer any more
+		}
+	}
+	removing.Finish() // how each rule ended was said
+	return nil
+}
+
+// remove asks a server to take one rule back. Where the run never saw how the rule is stored, because the end of adding it
+// was not seen, the server is asked what is there: if that does what the plan wanted, it is the rule.
+func (e *Engine) remove(removing *script.Changer, server string, p record.PlannedChange, stored string) record.RemovalEnded {
+	out, err := removing.Remove(p.ID, stored)
+	if err == nil && out.Kind == "differs" && stored == "" {
+		if wanted, bad := e.ruleOf(p); bad == nil && sameEffect(out.Stored, wanted) {
+			out, err = removing.Remove(p.ID, out.Stored)
+		}
+	}
+	end := record.RemovalEnded{ID: p.ID, Server: server, At: e.now()}
+	var said *script.Error
+	switch {
+	case errors.As(err, &said):
+		end.State, end.Error = record.NotTaken, printable.Line(said.Error())
+	case err != nil:
+		end.State, end.Error = record.Uncertain, printable.Line(err.Error())
+	case out.Kind == "removed":
+		end.State = record.Removed
+	case out.Kind == "absent":
+		end.State = record.Absent
+	default:
+		end.State, end.Found, end.Error = record.Differs, &out.Stored, "it is no longer as it was left, so it stays"
+	}
+	return end
+}
+
 // writeBackOut writes, for each server, PowerShell that takes back what the run adds there. It needs no tool but
-// PowerShell on that server. It is written before the first rule is added, when it can only name the rules; and once
-// more when they are in, when it can say what they have to be like.
-func (e *Engine) writeBackOut(todo map[string][]record.PlannedChange) (files []string, err error) {
-	changes := map[string]record.Change{}
-	for _, c := range e.Record().Changes {
-		changes[c.Server+" "+c.ID] = c
+// PowerShell on that server. It is written with the plan, when it can only name the rules; and once more when they are
+// in, when it can say what they have to be like.
+func (e *Engine) writeBackOut() (files []string, err error) {
+	rec := e.Record()
+	todo := map[string][]record.PlannedChange{}
+	for _, c := range rec.Plan.Changes {
+		todo[c.Server] = append(todo[c.Server], c)
 	}
 	for _, n := range e.Site.Nodes {
 		if len(todo[n.Name]) == 0 {
 			continue
 		}
 		name := "backout/" + n.Name + ".ps1"
-		if err := e.Folder.WriteFile(name, []byte(backOutText(e.Record().Run.ID, n.Name, todo[n.Name], changes))); err != nil {
+		if err := e.Folder.WriteFile(name, []byte(backOutText(rec.Run.ID, n.Name, todo[n.Name], rec.Changes))); err != nil {
 			return nil, err
 		}
 		files = append(files, name)
@@ -34,7 +176,7 @@ const localRules = `HKLM:\SYSTEM\CurrentControlSet\Services\SharedAccess\Paramet
 
 // backOutText is the back-out of one server. A rule whose stored form is known is removed only if it is still that; one
 // that was there before the run stays.
-func backOutText(run, server string, todo []record.PlannedChange, changes map[string]record.Change) string {
+func backOutText(run, server string, todo []record.PlannedChange, changes []record.Change) string {
 	lines := []string{
 		fmt.Sprintf("# Takes back the firewall rules that run %s adds on %s.", run, server),
 		"# Paste it there into PowerShell, as administrator. No other rule is touched, and none of these that is no longer as it",
@@ -42,13 +184,14 @@ func backOutText(run, server string, todo []record.PlannedChange, changes map[st
 		"$rules = Get-ItemProperty -LiteralPath " + firewall.Quote(localRules),
 	}
 	for _, p := range slices.Backward(todo) {
-		c, tried := changes[server+" "+p.ID]
-		switch {
-		case tried && c.State == record.There:
+		switch c := find(changes, p); {
+		case c.State == record.There:
 			lines = append(lines, "# "+p.ID+" was there before: it stays")
-		case tried && c.State == record.Failed:
+		case c.State == record.Failed, c.State == record.NotNeeded, c.State == record.Void:
 			lines = append(lines, "# "+p.ID+" was not added")
-		case tried && c.State == record.Done && c.After != nil && strings.IndexFunc(*c.After, func(r rune) bool { return r < ' ' || r > '~' }) < 0:
+		case c.State == record.TakenBack:
+			lines = append(lines, "# "+p.ID+" was taken back")
+		case c.State == record.Done && c.After != nil && strings.IndexFunc(*c.After, func(r rune) bool { return r < ' ' || r > '~' }) < 0:
 			lines = append(lines, fmt.Sprintf("if ($rules.%s -ceq %s) { %s } else { %s }", firewall.Quote(p.ID), firewall.Quote(*c.After), p.Inverse, firewall.Quote(p.ID+" is not there, or not as it was left: passed over")))
 		default:
 			lines = append(lines, p.Inverse)

@@ -64,7 +64,8 @@ func (e *Engine) ConnectAll(ctx context.Context) error {
 			broke.set(err)
 			if rejected {
 				each(rest, func(name string, other site.Node) {
-					broke.set(e.fail("connect", name, fmt.Errorf("%s: not tried: the sign-in of %s was rejected by %s", name, other.WinRM.User, n.Name)))
+					err := fmt.Errorf("%s: not tried: the sign-in of %s was rejected by %s", name, other.WinRM.User, n.Name)
+					broke.set(e.fail("connect", name, &explained{err, "not_tried", []string{"put the sign-in on " + n.Name + " right first"}}))
 				})
 				clear(rest)
 			}

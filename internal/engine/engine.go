@@ -1,4 +1,4 @@
-// Package engine runs the stages of a run: Connect, Inspect, Plan, Apply, Prove. It is the only writer of events, and
+// Package engine runs the stages of a run: Connect, Inspect, Plan, Apply, Prove, BackOut. It is the only writer of events, and
 // turns everything it does and sees into them.
 package engine
 
@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -63,8 +64,11 @@ type Engine struct {
 	Now func() time.Time
 	// Times are those of a proof; tests shorten them.
 	Times Times
+	// SiteFile is the site file as the operator named it, "" if there is none.
+	SiteFile string
 
-	flows []ports.Flow
+	flows    []ports.Flow
+	compared bool // the servers' rules were compared with what is wanted, in this command
 
 	mu      sync.Mutex
 	rec     record.Record
@@ -94,18 +98,29 @@ func New(s site.Site, c Connector, folder Folder, emit func(record.Event) error)
 	}, nil
 }
 
-// Record is the run so far.
+// Record is the run so far; what happens later does not change it.
 func (e *Engine) Record() record.Record {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.rec
+	return e.rec.Clone()
 }
 
-// Start begins the run with its first command.
-func (e *Engine) Start(run string, tool record.Tool, command string, by record.Operator, ticket string) error {
-	if err := e.emit(record.RunStarted{RunID: run, Tool: tool, Site: e.Site, At: e.now()}); err != nil {
-		return err
+// Resume makes an engine that goes on with a run from its record.
+func Resume(rec record.Record, c Connector, folder Folder, emit func(record.Event) error) (*Engine, error) {
+	e, err := New(rec.Site, c, folder, emit)
+	if err == nil {
+		e.rec, e.SiteFile = rec, rec.Run.SiteFile
 	}
+	return e, err
+}
+
+// Start begins the run. siteFile is the full path of the site file, "" if there is none.
+func (e *Engine) Start(run string, tool record.Tool, siteFile string) error {
+	return e.emit(record.RunStarted{RunID: run, Tool: tool, Site: e.Site, SiteFile: siteFile, At: e.now()})
+}
+
+// Begin begins a command of the run.
+func (e *Engine) Begin(command string, by record.Operator, ticket string) error {
 	return e.emit(record.CommandStarted{Name: command, Operator: by, Ticket: ticket, At: e.now()})
 }
 
@@ -120,7 +135,11 @@ func (e *Engine) End(broke error) error {
 		text = broke.Error()
 		switch {
 		case errors.Is(broke, ErrStopped):
-		case errors.Is(broke, context.Canceled):
+		case errors.Is(broke, ErrDrift):
+			outcome = record.Drift
+		case errors.Is(broke, ErrUnconfirmed):
+			outcome = record.Misused
+		case errors.Is(broke, context.Canceled), errors.Is(broke, context.DeadlineExceeded):
 			outcome = record.Cancelled
 		default:
 			outcome = record.Internal
@@ -190,9 +209,12 @@ func each[V any](m map[string]V, do func(name string, v V)) {
 func (e *Engine) judge() error {
 	rec := e.Record()
 	in := checks.Input{
-		Site: e.Site, Servers: e.facts, Planned: rec.Change.PlanSHA256 != "", Proofs: rec.Latest(),
+		Site: e.Site, SiteFile: e.SiteFile, Servers: e.facts, Planned: e.compared, Proofs: rec.Latest(),
 		SignedIn: map[string]bool{}, Failures: map[string]checks.Failure{},
 		Lost: map[string][]ports.Flow{}, Missing: map[string][]checks.Missing{}, Blocked: map[string][]checks.Blocked{},
+	}
+	if rec.Change.PlanSHA256 != "" && len(rec.Plan.Unapproved) == 0 {
+		in.Run, in.Digest = rec.Run.ID, rec.Change.PlanSHA256
 	}
 	routes := e.routes()
 	for _, f := range e.flows {
@@ -210,17 +232,29 @@ func (e *Engine) judge() error {
 			in.Failures[s.Name] = f
 		}
 	}
-	state := map[string]record.Change{}
-	for _, c := range rec.Changes {
-		state[c.ID+" "+c.Server] = c
+	if e.compared {
+		planned(&in, rec)
 	}
+	if rec.BackOut != nil {
+		in.TakenBack = takenBack(rec)
+	}
+	commands := rec.Run.Commands
+	in.BackOut = len(commands) > 0 && commands[len(commands)-1].Name == "backout"
+	return e.emit(record.Judged{Findings: checks.All(in), At: e.now()})
+}
+
+// planned is what the checks look at of a plan and of what became of it.
+func planned(in *checks.Input, rec record.Record) {
 	for _, p := range rec.Plan.Changes {
-		c, tried := state[p.ID+" "+p.Server]
+		c := find(rec.Changes, p)
 		added := facts.Known(c.State == record.Done || c.State == record.There)
-		if c.State == record.Started || c.State == record.InDoubt {
+		switch c.State {
+		case record.NotNeeded:
+			continue
+		case record.Started, record.InDoubt:
 			added = facts.Unknown[bool]("its end was not seen")
 		}
-		if tried {
+		if c.ID != "" && c.State != record.TakenBack {
 			in.Applied = append(in.Applied, checks.Applied{Server: p.Server, Ports: p.Ports, Added: added, InForce: c.InForce, Error: c.Error})
 		}
 		if added.OK() && !added.V {
@@ -228,9 +262,32 @@ func (e *Engine) judge() error {
 		}
 	}
 	for _, b := range rec.Plan.Blocked {
-		in.Blocked[b.Server] = append(in.Blocked[b.Server], checks.Blocked{Port: b.Port, From: b.From, Why: b.Why})
+		in.Blocked[b.Server] = append(in.Blocked[b.Server], checks.Blocked{
+			Port: b.Port, From: b.From, Why: b.Why, By: b.By, Store: b.Store,
+			Requested: slices.ContainsFunc(rec.Plan.Requests, func(q record.PlannedRequest) bool {
+				return q.Server == b.Server && q.Service == b.Service && q.Store == b.Store && slices.Contains(q.Ports, b.Port)
+			}),
+		})
 	}
-	return e.emit(record.Judged{Findings: checks.All(in), At: e.now()})
+}
+
+// takenBack is what the checks look at of a back-out: the last removal of each change.
+func takenBack(rec record.Record) []checks.TakenBack {
+	var out []checks.TakenBack
+	for _, p := range rec.Plan.Changes {
+		for _, m := range slices.Backward(rec.BackOut.Removals) {
+			if m.ID != p.ID || m.Server != p.Server {
+				continue
+			}
+			t := checks.TakenBack{Server: m.Server, Ports: m.Ports, Why: m.Error, Gone: facts.Known(m.State == record.Removed || m.State == record.Absent)}
+			if m.State == record.Removing || m.State == record.Uncertain {
+				t.Gone = facts.Unknown[bool]("its end was not seen")
+			}
+			out = append(out, t)
+			break
+		}
+	}
+	return out
 }
 
 func stopped(format string, args ...any) error {

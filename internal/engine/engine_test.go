@@ -32,7 +32,7 @@ import (
 )
 
 // quick are times for servers on this machine.
-var quick = engine.Times{Dial: 400 * time.Millisecond, Hold: 50 * time.Millisecond, Margin: 400 * time.Millisecond}
+var quick = engine.Times{Dial: 400 * time.Millisecond, Hold: 100 * time.Millisecond, Margin: 400 * time.Millisecond}
 
 // run is an engine on a lab, with its journal.
 type run struct {
@@ -43,7 +43,7 @@ type run struct {
 
 func newLab(t *testing.T, rims int) *lab.Lab {
 	t.Helper()
-	l, err := lab.Start(rims)
+	l, err := lab.Start(lab.Options{Rims: rims})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func start(t *testing.T, l *lab.Lab, c engine.Connector, emit func(record.Event)
 	}
 	e.Times = quick
 	t.Cleanup(e.Close)
-	if err := e.Start("lab-1", record.Tool{Name: "preflight"}, "demo", record.Operator{User: "jdoe"}, "CHG1"); err != nil {
+	if err := errors.Join(e.Start("lab-1", record.Tool{Name: "preflight"}, ""), e.Begin("demo", record.Operator{User: "jdoe"}, "CHG1")); err != nil {
 		t.Fatal(err)
 	}
 	return run{e, l, j}
@@ -133,7 +133,7 @@ func TestJourney(t *testing.T) {
 	rec := r.Record()
 
 	if v := rec.Verdict; !v.Passed || !v.Complete || v.ExitCode != 0 || v.Flows != (record.Flows{Total: 14, Proven: 14}) {
-		t.Errorf("verdict = %+v\n%s", v, reports.Text(rec))
+		t.Errorf("verdict = %+v\n%s", v, reports.Text(rec, reports.Options{}))
 	}
 	if !rec.Run.Simulated {
 		t.Error("the record does not say that the servers are simulated")
@@ -303,7 +303,7 @@ func TestSecrets(t *testing.T) {
 			t.Fatal(err)
 		}
 		b, _ := reports.JSON(r.Record())
-		if err := r.journal.WriteFile("record.json", append(b, reports.Text(r.Record())...)); err != nil {
+		if err := r.journal.WriteFile("record.json", append(b, reports.Text(r.Record(), reports.Options{})...)); err != nil {
 			t.Fatal(err)
 		}
 		filepath.WalkDir(r.journal.Dir(), func(path string, d fs.DirEntry, err error) error {
@@ -530,7 +530,7 @@ func TestInspectFails(t *testing.T) {
 	r.End(err)
 	rec := r.Record()
 	if code := rec.Verdict.ExitCode; code != record.ExitIncomplete {
-		t.Errorf("exit code %d, want 5\n%s", code, reports.Text(rec))
+		t.Errorf("exit code %d, want 5\n%s", code, reports.Text(rec, reports.Options{}))
 	}
 	if f := rec.Servers[0].Failure; f == nil || f.Stage != "inspect" || !strings.Contains(f.Error, "last frame") {
 		t.Errorf("failure = %+v", f)
@@ -588,8 +588,8 @@ func TestApplyMeets(t *testing.T) {
 			if s := rec.Changes[0].State; s != test.state {
 				t.Errorf("state %s, want %s", s, test.state)
 			}
-			if rec.Verdict.ExitCode != test.exit || rec.Verdict.Flows.Proven != test.proven || !strings.Contains(string(reports.Text(rec)), test.says) {
-				t.Errorf("exit code %d, want %d; %d proven, want %d; want %q in\n%s", rec.Verdict.ExitCode, test.exit, rec.Verdict.Flows.Proven, test.proven, test.says, reports.Text(rec))
+			if rec.Verdict.ExitCode != test.exit || rec.Verdict.Flows.Proven != test.proven || !strings.Contains(string(reports.Text(rec, reports.Options{})), test.says) {
+				t.Errorf("exit code %d, want %d; %d proven, want %d; want %q in\n%s", rec.Verdict.ExitCode, test.exit, rec.Verdict.Flows.Proven, test.proven, test.says, reports.Text(rec, reports.Options{}))
 			}
 		})
 	}
@@ -615,8 +615,8 @@ func TestPlanMeets(t *testing.T) {
 	if rec.Verdict.ExitCode != record.ExitFailed {
 		t.Errorf("exit code %d, want 3", rec.Verdict.ExitCode)
 	}
-	text := string(reports.Text(rec))
-	for _, want := range []string{"policy turns", "firewall.rule-blocked", "Block rule"} {
+	text := string(reports.Text(rec, reports.Options{}))
+	for _, want := range []string{"local rules are turned off", "firewall.rule-blocked", "Block rule"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is not in\n%s", want, text)
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 
 	"github.com/qlik-preflight/preflight/internal/firewall"
 	"github.com/qlik-preflight/preflight/internal/firewall/rule"
@@ -17,12 +18,42 @@ import (
 // PlanFile is the name of the plan in the run's folder.
 const PlanFile = "plan.json"
 
-// Plan works out what to add on each server, writes plan.json and emits the plan. It changes nothing.
+// Plan works out what to add on each server, and writes plan.json and the way back. It changes nothing on a server.
 func (e *Engine) Plan() error {
 	if err := e.stage("plan"); err != nil {
 		return err
 	}
-	p := record.Planned{Changes: []record.PlannedChange{}, Already: []record.PlannedRelied{}, Blocked: []record.PlannedVoid{}}
+	p := e.wanted()
+	text, err := planFile(e.Site, p.Changes)
+	if err != nil {
+		return err
+	}
+	if err := e.Folder.WriteFile(PlanFile, text); err != nil {
+		return err
+	}
+	sum := sha256.Sum256(text)
+	p.SHA256, p.At = hex.EncodeToString(sum[:]), e.now()
+	if err := e.emit(p); err != nil {
+		return err
+	}
+	files, err := e.writeBackOut()
+	if err != nil || len(files) == 0 {
+		return err
+	}
+	return e.emit(record.BackOutWritten{Files: files, At: e.now()})
+}
+
+// Compare works out what to add, as Plan does, for the findings alone: there is nothing to approve.
+func (e *Engine) Compare() error {
+	p := e.wanted()
+	p.At = e.now()
+	return e.emit(p)
+}
+
+// wanted compares what the servers' rules admit with what the site's flows need.
+func (e *Engine) wanted() record.Planned {
+	e.compared = true
+	p := record.Planned{Changes: []record.PlannedChange{}, Already: []record.PlannedRelied{}, Blocked: []record.PlannedVoid{}, Requests: []record.PlannedRequest{}}
 	routes := e.routes()
 	for _, n := range e.Site.Nodes {
 		f, ok := e.facts[n.Name]
@@ -48,24 +79,30 @@ func (e *Engine) Plan() error {
 			p.Already = append(p.Already, r)
 		}
 		for _, c := range conflicts {
-			v := record.PlannedVoid{Server: n.Name, Service: c.Want.Group, Port: c.Want.Port, From: firewall.Sources(c.Want.From)[0], Why: c.Decision.Why}
+			v := record.PlannedVoid{
+				Server: n.Name, Service: c.Want.Group, Port: c.Want.Port, From: firewall.Sources(c.Want.From)[0],
+				Why: c.Decision.Why, Store: string(c.Decision.Store),
+			}
 			if by := c.Decision.By; by != nil {
-				v.By, v.Store, v.Rule = by.ID, string(by.Store), by.Raw
+				v.By, v.Rule = by.ID, by.Raw
 			}
 			p.Blocked = append(p.Blocked, v)
 		}
+		requests := firewall.Requests(e.Site.Name, conflicts)
+		for _, store := range []firewall.Store{firewall.Policy, firewall.MDM} {
+			for _, c := range requests[store] {
+				p.Requests = append(p.Requests, record.PlannedRequest{
+					ID: c.ID, Server: n.Name, Store: string(store), Service: c.Group, Name: c.Rule(e.Site.Name).Name, Ports: c.Ports,
+					From: firewall.Sources(c.From...), Profiles: c.Profiles, Why: c.Why, PowerShell: c.PowerShellIn(PolicyToFillIn),
+				})
+			}
+		}
 	}
-	text, err := planFile(e.Site, p.Changes)
-	if err != nil {
-		return err
-	}
-	if err := e.Folder.WriteFile(PlanFile, text); err != nil {
-		return err
-	}
-	sum := sha256.Sum256(text)
-	p.SHA256, p.At = hex.EncodeToString(sum[:]), e.now()
-	return e.emit(p)
+	return p
 }
+
+// PolicyToFillIn stands in a requested rule for the Group Policy that it is to be added to, which only its owner knows.
+const PolicyToFillIn = `DOMAIN\POLICY`
 
 // planFile is what is approved: the site and the changes, and nothing that differs from one run to the next.
 func planFile(s site.Site, changes []record.PlannedChange) ([]byte, error) {
@@ -78,6 +115,33 @@ func planFile(s site.Site, changes []record.PlannedChange) ([]byte, error) {
 		Changes []record.PlannedChange `json:"changes"`
 	}{s, changes})
 	return printable.JSON(b.Bytes()), err
+}
+
+// ErrDrift is wrapped by the error of an Apply that found the servers to need something that the approved plan does not
+// hold.
+var ErrDrift = fmt.Errorf("the servers are no longer as the approved plan found them")
+
+// replan plans again. Drift is when that wants a change that the approved plan does not hold.
+func (e *Engine) replan() (record.Planned, error) {
+	now := e.wanted()
+	approved := map[string]bool{}
+	for _, c := range e.Record().Plan.Changes {
+		approved[c.Server+" "+c.ID] = true
+	}
+	again := record.Replanned{Already: now.Already, Blocked: now.Blocked, Requests: now.Requests, Unapproved: []record.PlannedChange{}, At: e.now()}
+	for _, c := range now.Changes {
+		if !approved[c.Server+" "+c.ID] {
+			again.Unapproved = append(again.Unapproved, c)
+		}
+	}
+	if err := e.emit(again); err != nil {
+		return now, err
+	}
+	if len(again.Unapproved) > 0 {
+		c := again.Unapproved[0]
+		return now, fmt.Errorf("%w: %s now also needs a rule for %s from %s", ErrDrift, c.Server, numbers(c.Ports), sources(c.From))
+	}
+	return now, nil
 }
 
 // routes are the addresses that each flow uses, as its source sees them.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/qlik-preflight/preflight/internal/facts"
+	"github.com/qlik-preflight/preflight/internal/firewall"
 	"github.com/qlik-preflight/preflight/internal/ports"
 	"github.com/qlik-preflight/preflight/internal/printable"
 	"github.com/qlik-preflight/preflight/internal/proof"
@@ -56,7 +57,8 @@ func (e *Engine) Prove(ctx context.Context, phase proof.Phase, listen bool) erro
 	}
 	for _, q := range questions {
 		p := proof.Judge(phase, q, reports[q.Flow.From], reports[q.Flow.To])
-		if err := e.emit(record.Proved{Proof: p, At: e.now()}); err != nil {
+		p.At = e.now()
+		if err := e.emit(record.Proved{Proof: p, At: p.At}); err != nil {
 			return err
 		}
 	}
@@ -100,7 +102,8 @@ func (e *Engine) question(f ports.Flow, listen bool) proof.Question {
 		return skip(proof.NotTested, "who listens on %s is not known: %s", f.To, to.Listeners.Unknown)
 	}
 	if l, ok := to.Listening(netip.AddrPortFrom(q.Address, f.Port)); ok {
-		q.Target, q.Owner = proof.TargetService, l.Process
+		q.Target, q.Owner, q.Holder, q.Hold = proof.TargetService, l.Process, to.Holder(l), e.Times.Hold
+		q.Policy = policy(to, q, l.Process)
 		return q
 	}
 	if !listen {
@@ -110,7 +113,14 @@ func (e *Engine) question(f ports.Flow, listen bool) proof.Question {
 		return skip(proof.NotTested, "nothing listens yet, and no listener was opened: %s", why)
 	}
 	q.Target = proof.TargetListener
+	q.Policy = policy(to, q, "powershell")
 	return q
+}
+
+// policy is what the stored rules of a target say about a dial to a program there.
+func policy(to facts.Server, q proof.Question, program string) *firewall.Decision {
+	d := firewall.Evaluate(to.Firewall, firewall.Packet{From: q.Source, To: q.Address, Port: q.Flow.Port, Program: program})
+	return &d
 }
 
 // soonTaken tells why a free port of a server must not be borrowed: its service may be about to take it.

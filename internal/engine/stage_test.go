@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -29,7 +30,7 @@ func inspected(t *testing.T) *Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := e.Start("lab-1", record.Tool{}, "test", record.Operator{}, ""); err != nil {
+	if err := errors.Join(e.Start("lab-1", record.Tool{}, ""), e.Begin("test", record.Operator{}, "")); err != nil {
 		t.Fatal(err)
 	}
 	server := func(own, peer, name string) facts.Server {

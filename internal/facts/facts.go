@@ -6,7 +6,9 @@ import (
 	"cmp"
 	"encoding/json"
 	"net/netip"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/qlik-preflight/preflight/internal/firewall"
 )
@@ -72,8 +74,10 @@ type Server struct {
 	Services   Value[[]Service]    `json:"services"`
 	Releases   Value[[]string]     `json:"releases"` // display names of what is installed
 	State      Value[ServiceState] `json:"state"`    // rim only
-	Peers      []Peer              `json:"peers"`
-	Missing    []Missing           `json:"unknown"`
+	// Certificates are Qlik Sense's own in the computer's Trusted Root and Personal stores.
+	Certificates Value[[]Certificate] `json:"certificates"`
+	Peers        []Peer               `json:"peers"`
+	Missing      []Missing            `json:"unknown"`
 
 	// Firewall is the stored rules and settings. It is no part of a record: rules that are not ours stand there only
 	// where something relies on them.
@@ -108,6 +112,55 @@ type Service struct {
 	Start string `json:"start"` // Auto, Manual, Disabled
 	PID   int    `json:"pid"`
 	Path  string `json:"path"`
+}
+
+// Certificate is one that Qlik Sense made: it carries the extension 1.3.6.1.5.5.7.13.3 (levi-turner/QlikSenseScripts,
+// certificateBackup.ps1).
+type Certificate struct {
+	Store      string    `json:"store"` // root or my, of the computer
+	Subject    string    `json:"subject"`
+	Issuer     string    `json:"issuer"`
+	Thumbprint string    `json:"thumbprint"` // SHA-1 of its DER in capital hex, as Windows shows it
+	NotAfter   time.Time `json:"not_after"`
+}
+
+// Roots are the thumbprints of the site roots that the server trusts. A node of one site has exactly one, its central
+// node's; with more, the repository service shuts down (help.qlik.com, Qlik Sense 2.1, "Certificates: root").
+func (s Server) Roots() []Certificate {
+	var roots []Certificate
+	for _, c := range s.Certificates.V {
+		if c.Store == "root" {
+			roots = append(roots, c)
+		}
+	}
+	return roots
+}
+
+// Holder is who holds a port.
+type Holder string
+
+const (
+	Qlik          Holder = "qlik"
+	HTTPSys       Holder = "http.sys" // Windows' own web server in the kernel: Qlik Sense and IIS use it alike
+	Foreign       Holder = "foreign"
+	UnknownHolder Holder = "unknown" // its process could not be told
+)
+
+// programs are Qlik Sense's own that listen on the ports of the catalogue.
+var programs = []string{"repository", "proxy", "engine", "scheduler", "printing"}
+
+// Holder tells whether a listener is Qlik Sense's: by the process ids of its services, else by the program's name.
+func (s Server) Holder(l Listener) Holder {
+	name := strings.ToLower(l.Process)
+	switch {
+	case l.PID == 4:
+		return HTTPSys
+	case slices.ContainsFunc(s.Services.V, func(sv Service) bool { return sv.PID == l.PID && l.PID != 0 }), slices.Contains(programs, name):
+		return Qlik
+	case name == "":
+		return UnknownHolder
+	}
+	return Foreign
 }
 
 // ServiceState is what the repository service of a rim says of itself on port 4444, documented since release 1.0 as
@@ -165,6 +218,14 @@ func (s Server) Listening(at netip.AddrPort) (Listener, bool) {
 		}
 	}
 	return Listener{}, false
+}
+
+// Runs tells whether a Windows service runs or may: it is not known to be stopped or missing.
+func (s Server) Runs(service string) bool {
+	if !s.Services.OK() {
+		return true
+	}
+	return slices.ContainsFunc(s.Services.V, func(sv Service) bool { return strings.EqualFold(sv.Name, service) && sv.State != "Stopped" })
 }
 
 // Phase is how far a rim node has come.

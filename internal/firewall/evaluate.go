@@ -14,6 +14,7 @@ type outcome struct {
 	Decision
 	admits   *StoredRule // an Allow rule that certainly applies and is not overruled, though a doubt may be left
 	hopeless bool        // a local Allow rule would not change the verdict
+	localOff string      // if nothing else stands in its way but that a policy turns local rules off: that
 }
 
 // decide tries every profile that may be in force.
@@ -26,11 +27,14 @@ func (p policy) decide(q query) outcome {
 	o := all[0]
 	for _, other := range all[1:] {
 		o.hopeless = o.hopeless && other.hopeless
+		if other.localOff == "" {
+			o.localOff = ""
+		}
 		if other.admits == nil {
 			o.admits = nil
 		}
 		if other.Verdict != o.Verdict {
-			o.Verdict, o.By = Unsure, nil
+			o.Verdict, o.By, o.Store = Unsure, nil, ""
 			o.Why = fmt.Sprintf("the profile of the interface that holds %s is not known, and the profiles in force (%s) differ", q.to, profiles)
 		}
 	}
@@ -49,18 +53,23 @@ func (p policy) decideIn(q query, profile rule.Profile) outcome {
 	o := outcome{Decision: Decision{Void: f.void}, hopeless: closed || set.LocalRulesMerge == rule.No}
 	if !closed {
 		o.admits = f.allow.ref()
+		if set.LocalRulesMerge == rule.No {
+			o.localOff = fmt.Sprintf("local rules are turned off for the %s profile%s", profile, set.MergeBy.by())
+		}
 	}
 	say := func(v Verdict, by *finding, format string, args ...any) {
-		o.Verdict, o.By, o.Why = v, nil, fmt.Sprintf(format, args...)
+		o.Verdict, o.By, o.Store, o.Why = v, nil, "", fmt.Sprintf(format, args...)
 		if by != nil {
 			o.By = by.ref()
+			o.Store = o.By.Store
 		}
 	}
 
 	// What the rules and settings that are known say.
 	switch {
 	case set.BlockAllInbound == rule.Yes:
-		say(Blocked, nil, "all inbound connections are blocked in the %s profile, whatever the rules say", profile)
+		say(Blocked, nil, "all inbound connections are blocked in the %s profile%s, whatever the rules say", profile, set.ShieldedBy.by())
+		o.Store = set.ShieldedBy
 	case f.block.r != nil && f.bypass.r != nil:
 		say(Unsure, &f.bypass, "rule %s lets authenticated traffic past the Block rule %s", f.bypass.r, f.block.r)
 	case f.block.r != nil:
@@ -74,7 +83,8 @@ func (p policy) decideIn(q query, profile rule.Profile) outcome {
 	case set.DefaultInboundBlock == rule.Unknown:
 		say(Unsure, nil, "no rule decides, and the default of the %s profile is not known", profile)
 	case set.LocalRulesMerge == rule.No:
-		say(Blocked, nil, "no rule that counts admits %s: policy turns local rules off for the %s profile", q.source(), profile)
+		say(Blocked, nil, "no rule that counts admits %s: %s", q.source(), o.localOff)
+		o.Store = set.MergeBy
 	default:
 		say(Blocked, nil, "no rule admits %s", q.source())
 	}
@@ -205,7 +215,7 @@ func (p policy) counts(r *parsed, profile rule.Profile, merge rule.Tri) (rule.Tr
 	case r.stored.Store == Local && p.replaced[strings.ToLower(r.stored.ID)]:
 		return rule.No, "a Group Policy rule of the same id replaces it"
 	case r.stored.Store == Local && merge == rule.No:
-		return rule.No, fmt.Sprintf("it is a local rule, and policy turns those off for the %s profile", profile)
+		return rule.No, fmt.Sprintf("it is a local rule, and those are turned off for the %s profile", profile)
 	case r.stored.Store == Local && merge == rule.Unknown:
 		return rule.Unknown, fmt.Sprintf("it is not known whether local rules count in the %s profile", profile)
 	case r.Active == rule.Unknown:

@@ -128,7 +128,7 @@ func TestEvaluate(t *testing.T) {
 
 		{"firewall off", lines{"local a: Action=Block"}, off, Packet{}, Passes, "", "the firewall is off for the Domain profile"},
 		{"shields up", lines{"local a: Action=Allow|LPort=8443"}, func(s *ProfileSettings) { s.BlockAllInbound = rule.Yes }, Packet{}, Blocked, "", "all inbound connections are blocked in the Domain profile, whatever the rules say"},
-		{"local rules off", lines{"local a: Action=Allow|LPort=8443"}, func(s *ProfileSettings) { s.LocalRulesMerge = rule.No }, Packet{}, Blocked, "", "no rule that counts admits 10.0.0.12: policy turns local rules off for the Domain profile"},
+		{"local rules off", lines{"local a: Action=Allow|LPort=8443"}, func(s *ProfileSettings) { s.LocalRulesMerge = rule.No }, Packet{}, Blocked, "", "no rule that counts admits 10.0.0.12: local rules are turned off for the Domain profile"},
 		{"local rules off, Block too", lines{"local a: Action=Block", "policy b: Action=Allow|LPort=8443"}, func(s *ProfileSettings) { s.LocalRulesMerge = rule.No }, Packet{}, Passes, "b", ""},
 		{"local rules, not known", lines{"local a: Action=Allow|LPort=8443"}, func(s *ProfileSettings) { s.LocalRulesMerge = rule.Unknown }, Packet{}, Unsure, "a", ""},
 		{"default allow", nil, func(s *ProfileSettings) { s.DefaultInboundBlock = rule.No }, Packet{}, Passes, "", "no rule decides, and the Domain profile lets in what no rule blocks"},
@@ -238,7 +238,7 @@ func TestVoid(t *testing.T) {
 		"d: Windows ignores it: its AppPkgId is empty",
 		"G: it is disabled",
 		"g: a Group Policy rule of the same id replaces it",
-		"h: it is a local rule, and policy turns those off for the Domain profile",
+		"h: it is a local rule, and those are turned off for the Domain profile",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("\n got %s\nwant %s", strings.Join(got, "\n     "), strings.Join(want, "\n     "))
@@ -257,15 +257,17 @@ func TestMerge(t *testing.T) {
 		in   []Setting
 		want ProfileSettings
 	}{
-		{"nothing stored", nil, ProfileSettings{rule.Unknown, rule.No, rule.Yes, rule.Yes, rule.Yes}},
+		{"nothing stored", nil, ProfileSettings{rule.Unknown, rule.No, rule.Yes, rule.Yes, rule.Yes, "", ""}},
 		{"local values", []Setting{{Local, d, "EnableFirewall", 1}, {Local, d, "DefaultInboundAction", 0}, {Local, d, "DisableStealthMode", 1}, {Local, d, "DoNotAllowExceptions", 1}},
-			ProfileSettings{rule.Yes, rule.Yes, rule.No, rule.Yes, rule.No}},
+			ProfileSettings{rule.Yes, rule.Yes, rule.No, rule.Yes, rule.No, "", Local}},
 		{"policy goes first", []Setting{{Local, d, "EnableFirewall", 0}, {MDM, d, "EnableFirewall", 0}, {Policy, d, "EnableFirewall", 1}, {Local, d, "DefaultInboundAction", 0}, {MDM, d, "DefaultInboundAction", 1}},
-			ProfileSettings{rule.Yes, rule.No, rule.Yes, rule.Yes, rule.Yes}},
-		{"shields up anywhere", []Setting{{Local, d, "DoNotAllowExceptions", 1}, {Policy, d, "DoNotAllowExceptions", 0}}, ProfileSettings{rule.Unknown, rule.Yes, rule.Yes, rule.Yes, rule.Yes}},
-		{"local merge is without effect", []Setting{{Local, d, "AllowLocalPolicyMerge", 0}}, ProfileSettings{rule.Unknown, rule.No, rule.Yes, rule.Yes, rule.Yes}},
-		{"policy merge is not", []Setting{{Policy, d, "AllowLocalPolicyMerge", 0}}, ProfileSettings{rule.Unknown, rule.No, rule.Yes, rule.No, rule.Yes}},
-		{"another profile", []Setting{{Policy, rule.Public, "AllowLocalPolicyMerge", 0}}, ProfileSettings{rule.Unknown, rule.No, rule.Yes, rule.Yes, rule.Yes}},
+			ProfileSettings{rule.Yes, rule.No, rule.Yes, rule.Yes, rule.Yes, "", ""}},
+		{"shields up anywhere", []Setting{{Local, d, "DoNotAllowExceptions", 1}, {Policy, d, "DoNotAllowExceptions", 0}}, ProfileSettings{rule.Unknown, rule.Yes, rule.Yes, rule.Yes, rule.Yes, "", Local}},
+		{"local merge is without effect", []Setting{{Local, d, "AllowLocalPolicyMerge", 0}}, ProfileSettings{rule.Unknown, rule.No, rule.Yes, rule.Yes, rule.Yes, "", ""}},
+		{"policy merge is not", []Setting{{Policy, d, "AllowLocalPolicyMerge", 0}}, ProfileSettings{rule.Unknown, rule.No, rule.Yes, rule.No, rule.Yes, Policy, ""}},
+		{"MDM merge neither", []Setting{{MDM, d, "AllowLocalPolicyMerge", 0}}, ProfileSettings{rule.Unknown, rule.No, rule.Yes, rule.No, rule.Yes, MDM, ""}},
+		{"policy lets local rules count, whatever MDM says", []Setting{{MDM, d, "AllowLocalPolicyMerge", 0}, {Policy, d, "AllowLocalPolicyMerge", 1}}, ProfileSettings{rule.Unknown, rule.No, rule.Yes, rule.Yes, rule.Yes, "", ""}},
+		{"another profile", []Setting{{Policy, rule.Public, "AllowLocalPolicyMerge", 0}}, ProfileSettings{rule.Unknown, rule.No, rule.Yes, rule.Yes, rule.Yes, "", ""}},
 	}
 	for _, tt := range tests {
 		if got := Merge(tt.in)[d]; got != tt.want {

@@ -38,6 +38,14 @@ func (s Store) String() string {
 	return string(s)
 }
 
+// by is whose a setting is, as an addition to a sentence.
+func (s Store) by() string {
+	if s == "" {
+		return ""
+	}
+	return " by " + s.String()
+}
+
 // StoredRule is a rule as it was found: the registry value's name and data. Only the ID names a rule, and it is compared
 // without case; display names are not unique.
 type StoredRule struct {
@@ -53,6 +61,9 @@ type ProfileSettings struct {
 	DefaultInboundBlock rule.Tri // what no rule decides is blocked
 	LocalRulesMerge     rule.Tri // No: the rules of the local store do not count, Block rules included
 	Stealth             rule.Tri // a port without a listener does not answer
+
+	MergeBy    Store // whose setting turns local rules off; "" if none does
+	ShieldedBy Store // whose setting blocks all inbound traffic
 }
 
 // Setting is one raw registry value of a profile. Names that Merge does not know are left out of account.
@@ -85,15 +96,26 @@ func Merge(settings []Setting) map[rule.Profile]ProfileSettings {
 			}
 			return byDefault
 		}
-		shielded := slices.ContainsFunc([]Store{Policy, MDM, Local}, func(s Store) bool {
-			return get("DoNotAllowExceptions", rule.No, s) == rule.Yes
-		})
+		by := func(off func(Store) bool, stores ...Store) Store {
+			if i := slices.IndexFunc(stores, off); i >= 0 {
+				return stores[i]
+			}
+			return ""
+		}
+		shieldedBy := by(func(s Store) bool { return get("DoNotAllowExceptions", rule.No, s) == rule.Yes }, Policy, MDM, Local)
+		merge := get("AllowLocalPolicyMerge", rule.Yes, Policy, MDM)
+		mergeBy := Store("")
+		if merge == rule.No {
+			mergeBy = by(func(s Store) bool { return get("AllowLocalPolicyMerge", rule.Unknown, s) != rule.Unknown }, Policy, MDM)
+		}
 		merged[p] = ProfileSettings{
 			Enabled:             get("EnableFirewall", rule.Unknown, Policy, MDM, Local),
-			BlockAllInbound:     yes(shielded),
+			BlockAllInbound:     yes(shieldedBy != ""),
 			DefaultInboundBlock: get("DefaultInboundAction", rule.Yes, Policy, MDM, Local),
-			LocalRulesMerge:     get("AllowLocalPolicyMerge", rule.Yes, Policy, MDM),
+			LocalRulesMerge:     merge,
 			Stealth:             not(get("DisableStealthMode", rule.No, Policy, MDM, Local)),
+			MergeBy:             mergeBy,
+			ShieldedBy:          shieldedBy,
 		}
 	}
 	return merged
@@ -153,8 +175,9 @@ const (
 // Decision is a verdict and what it rests on.
 type Decision struct {
 	Verdict Verdict     `json:"verdict"`
-	By      *StoredRule `json:"by"`  // the rule that decides, or that leaves it open; nil for a setting or the default
-	Why     string      `json:"why"` // one sentence
+	By      *StoredRule `json:"by"`    // the rule that decides, or that leaves it open; nil for a setting or the default
+	Store   Store       `json:"store"` // where that rule or setting comes from, and so whose it is; "" for a default
+	Why     string      `json:"why"`   // one sentence
 	Void    []Void      `json:"void,omitempty"`
 }
 

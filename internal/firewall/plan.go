@@ -48,6 +48,8 @@ type Already struct {
 type Conflict struct {
 	Want     `json:"want"`
 	Decision `json:"decision"`
+	Profiles rule.Profiles `json:"profiles"` // those that a rule for it would have to be in; 0 if that is the trouble
+	LocalOff bool          `json:"-"`        // nothing stands against it but that a policy turns local rules off
 }
 
 // Plan says what to do about each want: nothing, add a rule, or ask whoever can change what stands against it.
@@ -64,12 +66,7 @@ type Conflict struct {
 // name. The result depends on nothing but the arguments and is in a fixed order.
 func Plan(s State, site string, allowPublic bool, wants []Want) (changes []Change, already []Already, conflicts []Conflict) {
 	p := prepare(s)
-	type target struct {
-		group string
-		port  uint16
-	}
-	open := map[target][]Want{}
-	profiles := map[target]rule.Profiles{}
+	var open []opened
 	seen := map[Want]bool{}
 	for _, w := range wants {
 		w.From = w.From.Masked()
@@ -88,60 +85,109 @@ func Plan(s State, site string, allowPublic bool, wants []Want) (changes []Chang
 		}
 		into, note := p.into(w, allowPublic)
 		if into == 0 && !o.hopeless {
-			o.Verdict, o.By, o.Why, o.hopeless = Blocked, nil, note, true
+			o.Verdict, o.By, o.Store, o.Why, o.hopeless = Blocked, nil, "", note, true
 		}
 		if o.hopeless {
-			conflicts = append(conflicts, Conflict{w, o.Decision})
+			if o.localOff != "" && o.By == nil {
+				o.Why = o.localOff // the same for every source
+			}
+			conflicts = append(conflicts, Conflict{w, o.Decision, into, o.localOff != ""})
 			continue
 		}
 		if note != "" {
 			w.Why += " (" + note + ")"
 		}
-		t := target{w.Group, w.Port}
-		open[t] = append(open[t], w)
-		profiles[t] |= into
+		open = append(open, opened{w, into})
 	}
 
-	// Ports with the same group, sources and profiles share a change.
-	shared := map[string]*Change{}
-	behind := map[string][]Want{}
-	for t, ws := range open {
-		var from []netip.Prefix
-		for _, w := range ws {
-			from = append(from, w.From)
-		}
-		c := Change{Site: site, Group: t.group, From: reduce(from), Profiles: profiles[t]}
-		key := fmt.Sprintf("%q %v %v", c.Group, c.From, c.Profiles)
-		if shared[key] == nil {
-			shared[key] = &c
-		}
-		shared[key].Ports = append(shared[key].Ports, t.port)
-		behind[key] = append(behind[key], ws...)
-	}
-	for key, c := range shared {
-		slices.Sort(c.Ports)
-		slices.SortFunc(behind[key], compareWants)
-		for _, w := range behind[key] {
-			c.Why = append(c.Why, w.Why)
-		}
-		c.ID = c.id()
-		if stored, why := p.spoilt(*c); stored != nil {
-			for _, w := range behind[key] {
-				conflicts = append(conflicts, Conflict{w, Decision{Verdict: Blocked, By: stored, Why: why}})
+	for _, g := range share(site, open) {
+		if stored, why := p.spoilt(g.Change); stored != nil {
+			for _, w := range g.wants {
+				conflicts = append(conflicts, Conflict{w, Decision{Verdict: Blocked, By: stored, Store: stored.Store, Why: why}, g.Profiles, false})
 			}
 			continue
 		}
-		changes = append(changes, *c)
+		changes = append(changes, g.Change)
 	}
-
-	slices.SortFunc(changes, func(a, b Change) int {
-		return cmp.Or(cmp.Compare(a.Group, b.Group), slices.Compare(a.Ports, b.Ports), slices.CompareFunc(a.From, b.From, comparePrefixes), cmp.Compare(a.ID, b.ID))
-	})
 	slices.SortFunc(already, func(a, b Already) int {
 		return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Port, b.Port), comparePrefixes(a.From, b.From))
 	})
 	slices.SortFunc(conflicts, func(a, b Conflict) int { return compareWants(a.Want, b.Want) })
 	return changes, already, conflicts
+}
+
+// Requests are the rules that would fulfil the conflicts in which a policy turns local rules off: for whoever owns the
+// policy to add there. Where a rule or a setting of any other kind stands against a want, a rule added to the policy would
+// not help either, and nothing is requested.
+func Requests(site string, conflicts []Conflict) map[Store][]Change {
+	open := map[Store][]opened{}
+	for _, c := range conflicts {
+		if c.LocalOff && c.Profiles != 0 {
+			open[c.Store] = append(open[c.Store], opened{c.Want, c.Profiles})
+		}
+	}
+	requests := map[Store][]Change{}
+	for store, wants := range open {
+		for _, g := range share(site, wants) {
+			requests[store] = append(requests[store], g.Change)
+		}
+	}
+	return requests
+}
+
+// opened is a want that a rule is to fulfil, and the profiles that rule has to be in.
+type opened struct {
+	Want
+	profiles rule.Profiles
+}
+
+// group is a change and the wants behind it.
+type group struct {
+	Change
+	wants []Want
+}
+
+// share makes changes: the ports of a group with the same sources and profiles share one. They come in a fixed order.
+func share(site string, open []opened) []group {
+	type target struct {
+		group string
+		port  uint16
+	}
+	byTarget := map[target][]Want{}
+	profiles := map[target]rule.Profiles{}
+	for _, o := range open {
+		t := target{o.Group, o.Port}
+		byTarget[t] = append(byTarget[t], o.Want)
+		profiles[t] |= o.profiles
+	}
+	shared := map[string]*group{}
+	for t, wants := range byTarget {
+		var from []netip.Prefix
+		for _, w := range wants {
+			from = append(from, w.From)
+		}
+		c := Change{Site: site, Group: t.group, From: reduce(from), Profiles: profiles[t]}
+		key := fmt.Sprintf("%q %v %v", c.Group, c.From, c.Profiles)
+		if shared[key] == nil {
+			shared[key] = &group{Change: c}
+		}
+		shared[key].Ports = append(shared[key].Ports, t.port)
+		shared[key].wants = append(shared[key].wants, wants...)
+	}
+	var out []group
+	for _, g := range shared {
+		slices.Sort(g.Ports)
+		slices.SortFunc(g.wants, compareWants)
+		for _, w := range g.wants {
+			g.Why = append(g.Why, w.Why)
+		}
+		g.ID = g.id()
+		out = append(out, *g)
+	}
+	slices.SortFunc(out, func(a, b group) int {
+		return cmp.Or(cmp.Compare(a.Group, b.Group), slices.Compare(a.Ports, b.Ports), slices.CompareFunc(a.From, b.From, comparePrefixes), cmp.Compare(a.ID, b.ID))
+	})
+	return out
 }
 
 // into gives the profiles that a rule for w has to be in; zero if there is none, and then why.
@@ -257,14 +303,21 @@ func (c Change) Rule(site string) rule.Rule {
 	return r
 }
 
-// PowerShell is the one line that adds the rule.
-func (c Change) PowerShell() string {
+// PowerShell is the one line that adds the rule on the server.
+func (c Change) PowerShell() string { return c.PowerShellIn("PersistentStore") }
+
+// PowerShellIn is the one line that adds the rule to a policy store: PersistentStore, or a Group Policy as 'domain\name'
+// (windows-powershell-docs, New-NetFirewallRule).
+func (c Change) PowerShellIn(store string) string {
 	r := c.Rule(c.Site)
 	from := Sources(c.From...)
 	if c.any() {
 		from = []string{"Any"} // as the cmdlet's documentation spells it
 	}
-	return "New-NetFirewallRule -PolicyStore PersistentStore -Name " + Quote(c.ID) +
+	if store != "PersistentStore" {
+		store = Quote(store)
+	}
+	return "New-NetFirewallRule -PolicyStore " + store + " -Name " + Quote(c.ID) +
 		" -DisplayName " + Quote(r.Name) + " -Description " + Quote(r.Desc) + " -Group " + Quote(Group) +
 		" -Direction Inbound -Action Allow -Enabled True -Profile " + Quote(strings.Split(c.Profiles.String(), ",")...) +
 		" -Protocol TCP -LocalPort " + Quote(strings.Split(c.ports(), ",")...) + " -RemoteAddress " + Quote(from...) +

@@ -118,7 +118,7 @@ func TestPlanRest(t *testing.T) {
 		{"a Block, and on or off not known", lines{"policy x: Action=Block|LPort=8443", "local a: Action=Allow"}, func(s *State) { *s = with(*s, func(p *ProfileSettings) { p.Enabled = rule.Unknown }) }, false,
 			[]Want{web}, lines{"! web 8443 from 10.0.0.12/32: it is not known whether the firewall is on for the Domain profile"}},
 		{"local rules off", lines{"policy x: Action=Allow|LPort=8080"}, func(s *State) { *s = with(*s, func(p *ProfileSettings) { p.LocalRulesMerge = rule.No }) }, false,
-			[]Want{web}, lines{"! web 8443 from 10.0.0.12/32: no rule that counts admits 10.0.0.12: policy turns local rules off for the Domain profile"}},
+			[]Want{web}, lines{"! web 8443 from 10.0.0.12/32: local rules are turned off for the Domain profile"}},
 		{"shields up", nil, func(s *State) { *s = with(*s, func(p *ProfileSettings) { p.BlockAllInbound = rule.Yes }) }, false,
 			[]Want{web}, lines{"! web 8443 from 10.0.0.12/32: all inbound connections are blocked in the Domain profile, whatever the rules say"}},
 		{"firewall off", nil, func(s *State) { *s = with(*s, func(p *ProfileSettings) { p.Enabled = rule.No }) }, false, []Want{web}, lines{`= web 8443 from 10.0.0.12/32 by "" ours false`}},
@@ -194,5 +194,33 @@ func TestChange(t *testing.T) {
 	}
 	if got, want := Quote("a'b", "c\u2019d"), "'a''b','c\u2019\u2019d'"; got != want {
 		t.Errorf("%s", got)
+	}
+}
+
+// TestRequests: what the owner of a policy is asked for is the rules that would have been added, and only where nothing
+// but the policy's turning local rules off stands in the way.
+func TestRequests(t *testing.T) {
+	s := state()
+	off := with(s, func(p *ProfileSettings) { p.LocalRulesMerge, p.MergeBy = rule.No, Policy })
+	changes, _, _ := Plan(s, "finance-bi", false, wants())
+	_, _, conflicts := Plan(off, "finance-bi", false, wants())
+	if got := Requests("finance-bi", conflicts)[Policy]; !reflect.DeepEqual(got, changes) {
+		t.Errorf("requested:\n%+v\nwhere the plan without the policy is:\n%+v", got, changes)
+	}
+	for _, c := range conflicts {
+		if c.Store != Policy || !strings.Contains(c.Decision.Why, "by Group Policy") {
+			t.Errorf("%+v does not name the policy", c.Decision)
+		}
+	}
+	off.Rules = append(off.Rules, StoredRule{Policy, "b", "v2.31|Action=Block|Active=TRUE|Dir=In|Protocol=6|LPort=4243|"})
+	_, _, conflicts = Plan(off, "finance-bi", false, wants())
+	for _, c := range Requests("finance-bi", conflicts)[Policy] {
+		if slices.Contains(c.Ports, 4243) {
+			t.Errorf("a rule for 4243 was requested, which a Block rule would beat: %+v", c)
+		}
+	}
+	_, _, conflicts = Plan(with(s, func(p *ProfileSettings) { p.BlockAllInbound, p.ShieldedBy = rule.Yes, Local }), "finance-bi", false, wants())
+	if got := Requests("finance-bi", conflicts); len(got) > 0 || conflicts[0].Store != Local {
+		t.Errorf("requested %v of %+v; no rule would help", got, conflicts[0])
 	}
 }

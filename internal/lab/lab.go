@@ -7,6 +7,7 @@
 package lab
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -22,11 +23,12 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/qlik-preflight/preflight/internal/firewall/rule"
 	"github.com/qlik-preflight/preflight/internal/lab/host"
-	"github.com/qlik-preflight/preflight/internal/lab/qlik"
 	"github.com/qlik-preflight/preflight/internal/lab/wsman"
 	"github.com/qlik-preflight/preflight/internal/site"
 )
@@ -43,113 +45,121 @@ const Release = "1.0.2"
 // Lab is a running site.
 type Lab struct {
 	site     site.Site
-	caPEM    []byte
-	password string
+	ca       *ca
+	password string // what it gives away
+	accepted string // what its servers accept
+	silent   string // the server whose WinRM port refuses connections
 	hosts    []*host.Host
 	winrm    map[string]*wsman.Server
 	close    []func()
 }
 
-// Start starts a central node and rims rim nodes. The central node runs; the rims wait for their certificates.
-func Start(rims int) (*Lab, error) {
-	password := make([]byte, 18)
-	rand.Read(password)
-	l := &Lab{password: base64.RawURLEncoding.EncodeToString(password), winrm: map[string]*wsman.Server{}}
-	if err := l.start(rims); err != nil {
+// Options say which site to simulate. The zero value is the scenario "clean" with one rim.
+type Options struct {
+	Rims     int    // how many rim nodes; 0 is one, or as many as the scenario needs
+	Scenario string // a name in Scenarios; "" is "clean"
+}
+
+// maxRims is how many rim nodes a site of the lab has at most.
+const maxRims = 20
+
+// OptionError says that what was asked of the lab cannot be had: a mistake of whoever asked, not of the lab.
+type OptionError string
+
+func (e OptionError) Error() string { return string(e) }
+
+// Start starts a site. The error is an OptionError if there is no such site.
+func Start(o Options) (*Lab, error) {
+	s, rims, err := o.choose()
+	if err != nil {
+		return nil, err
+	}
+	l := &Lab{winrm: map[string]*wsman.Server{}}
+	if err := l.start(s, rims); err != nil {
 		l.Close()
 		return nil, fmt.Errorf("starting the lab: %w", err)
 	}
 	return l, nil
 }
 
-func (l *Lab) start(rims int) error {
-	ca, err := newCA()
-	if err != nil {
+// choose finds the scenario and the number of rim nodes.
+func (o Options) choose() (Scenario, int, error) {
+	var names []string
+	for _, s := range Scenarios {
+		names = append(names, s.Name)
+	}
+	i := slices.Index(names, cmp.Or(o.Scenario, "clean"))
+	if i < 0 {
+		return Scenario{}, 0, OptionError(fmt.Sprintf("scenario %q is not known; there are %s", o.Scenario, strings.Join(names, ", ")))
+	}
+	s := Scenarios[i]
+	least := max(1, s.rims)
+	rims := cmp.Or(o.Rims, least)
+	switch {
+	case rims < 1 || rims > maxRims:
+		return s, 0, OptionError(fmt.Sprintf("a lab has 1 to %d rim nodes, not %d", maxRims, rims))
+	case rims < least:
+		return s, 0, OptionError(fmt.Sprintf("scenario %q needs at least %d rim nodes, not %d", s.Name, least, rims))
+	}
+	return s, rims, nil
+}
+
+func (l *Lab) start(s Scenario, rims int) (err error) {
+	if l.ca, err = newCA(); err != nil {
 		return err
 	}
-	l.caPEM = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.der})
+	l.accepted = random()
+	l.password = l.accepted
 	network := host.NewNetwork()
-	l.site = site.Site{Name: "lab", Release: Release, WinRM: site.WinRM{User: User, Transport: "https", Auth: "basic", CA: CAFile}, Clients: site.Networks{netip.MustParsePrefix("10.20.0.0/16")}}
-	services := []site.Service{site.Repository, site.Proxy, site.Engine, site.Scheduler}
+	l.site = site.Site{Name: "lab", Release: Release, WinRM: site.WinRM{User: User, Transport: "https", Auth: "basic", CA: CAFile}, Clients: site.Networks{clients}}
+	var joined []*host.Host
 	for i := range rims + 1 {
 		name, role := "qs-central", site.Central
 		if i > 0 {
 			name, role = fmt.Sprintf("qs-rim%d", i), site.Rim
 		}
-		h := host.New(name, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(11 + i)}), 24), rule.Domain)
+		h := host.New(name, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(11 + i)}), nodes.Bits()), rule.Domain)
 		network.Add(h)
 		l.hosts = append(l.hosts, h)
 		l.close = append(l.close, h.Close)
-		furnish(h)
-		if role == site.Central {
-			err = l.runCentral(h, ca)
-		} else {
-			err = l.runRim(h)
-		}
-		if err != nil {
-			return err
-		}
-		port, err := l.serveWinRM(h, ca)
-		if err != nil {
-			return err
-		}
 		l.site.Nodes = append(l.site.Nodes, site.Node{
-			Name: name, Role: role, Host: name, Services: services, WinRM: site.WinRM{Address: "127.0.0.1", Port: port},
+			Name: name, Role: role, Host: name, Services: []site.Service{site.Repository, site.Proxy, site.Engine, site.Scheduler},
 		})
-	}
-	return nil
-}
-
-// furnish gives a server what a Windows Server has anyway.
-func furnish(h *host.Host) {
-	h.AddRule("local", "WINRM-HTTP-In-TCP", "v2.29|Action=Allow|Active=TRUE|Dir=In|Protocol=6|Profile=Domain|Profile=Private|LPort=5985|App=System|Name=Windows Remote Management (HTTP-In)|Desc=|EmbedCtxt=Windows Remote Management|")
-	h.AddRule("local", "{5d0aa3b4-64f3-4c1e-9d51-0f6a5a0f2f11}", "v2.29|Action=Allow|Active=TRUE|Dir=In|Protocol=6|LPort=5986|Name=WinRM HTTPS|")
-	h.AddRule("local", "RemoteDesktop-UserMode-In-TCP", "v2.29|Action=Allow|Active=TRUE|Dir=In|Protocol=6|LPort=3389|App=%SystemRoot%\\system32\\svchost.exe|Svc=termservice|Name=Remote Desktop - User Mode (TCP-In)|Desc=|EmbedCtxt=Remote Desktop|")
-	h.AddRule("local", "FPS-SMB-In-TCP", "v2.29|Action=Allow|Active=FALSE|Dir=In|Protocol=6|Profile=Private|LPort=445|App=System|Name=File and Printer Sharing (SMB-In)|Desc=|EmbedCtxt=File and Printer Sharing|")
-	h.AddRelease("Qlik Sense 1.0.2")
-}
-
-const programs = `C:\Program Files\Qlik\Sense\`
-
-// runCentral starts the services of a central node that is in use.
-func (l *Lab) runCentral(h *host.Host, ca *ca) error {
-	for _, s := range []struct {
-		name, process string
-		pid           int
-		ports         []uint16
-	}{
-		{"Repository", "Repository", 2104, []uint16{4241, 4242}},
-		{"Proxy", "Proxy", 2380, []uint16{443, 4144, 4243}},
-		{"Engine", "Engine", 2512, nil},
-		{"Scheduler", "Scheduler", 2640, []uint16{5050, 5051}},
-	} {
-		h.AddService(host.Service{Name: "QlikSense" + s.name + "Service", State: "Running", Start: "Auto", PID: s.pid, Path: programs + s.name + `\` + s.process + ".exe"}, s.process)
-		for _, port := range s.ports {
-			if err := l.serveTLS(h, ca, port, s.pid); err != nil {
-				return err
-			}
+		furnish(h)
+		in := i == 0 || s.joined != nil && s.joined(i, rims)
+		if in && i > 0 {
+			joined = append(joined, h)
+		}
+		if err := l.run(h, in); err != nil {
+			return err
 		}
 	}
+	openByHand(l.hosts[0], joined)
+	if s.change != nil {
+		if err := s.change(l); err != nil {
+			return err
+		}
+	}
+	for i, h := range l.hosts {
+		port, err := l.serveWinRM(h)
+		if err != nil {
+			return err
+		}
+		l.site.Nodes[i].WinRM = site.WinRM{Address: "127.0.0.1", Port: port}
+	}
 	return nil
 }
 
-// runRim starts what runs on a rim node before it is joined: its repository service, which waits for certificates on
-// 4444. Proxy, engine and scheduler wait for it.
-func (l *Lab) runRim(h *host.Host) error {
-	for i, name := range []string{"Repository", "Proxy", "Engine", "Scheduler"} {
-		s := host.Service{Name: "QlikSense" + name + "Service", State: "Stopped", Start: "Auto", Path: programs + name + `\` + name + ".exe"}
-		if i == 0 {
-			s.State, s.PID = "Running", 1988
-		}
-		h.AddService(s, name)
-	}
-	h.SetState(1)
-	ln, err := h.Listen(4444, 1988)
-	if err != nil {
-		return err
-	}
-	l.serve(ln, qlik.Setup{State: h.State})
-	return nil
+// central is the central node, last the last rim node.
+func (l *Lab) central() *host.Host { return l.hosts[0] }
+func (l *Lab) last() *host.Host    { return l.hosts[len(l.hosts)-1] }
+func (l *Lab) rims() []*host.Host  { return l.hosts[1:] }
+
+// random is a password.
+func random() string {
+	b := make([]byte, 18)
+	rand.Read(b)
+	return base64.RawURLEncoding.EncodeToString(b)
 }
 
 // serve answers HTTP on a port of a server until the lab is closed.
@@ -160,12 +170,12 @@ func (l *Lab) serve(ln net.Listener, handler http.Handler) {
 }
 
 // serveTLS answers TLS on a port of a server, and nothing more: what a service that nobody asks anything shows.
-func (l *Lab) serveTLS(h *host.Host, ca *ca, port uint16, pid int) error {
+func (l *Lab) serveTLS(h *host.Host, port uint16, pid int) error {
 	ln, err := h.Listen(port, pid)
 	if err != nil {
 		return err
 	}
-	cert, err := ca.issue(h.Name)
+	cert, err := l.ca.issue(h.Name)
 	if err != nil {
 		return err
 	}
@@ -187,8 +197,13 @@ func (l *Lab) serveTLS(h *host.Host, ca *ca, port uint16, pid int) error {
 }
 
 // serveWinRM is a server's WinRM endpoint: HTTPS with a certificate of the lab's CA, on a port that the system chose.
-func (l *Lab) serveWinRM(h *host.Host, ca *ca) (port int, err error) {
-	cert, err := ca.issue(h.Name, "127.0.0.1")
+func (l *Lab) serveWinRM(h *host.Host) (port int, err error) {
+	server := &wsman.Server{Shell: h, User: User, Password: l.accepted, Vendor: Vendor}
+	l.winrm[h.Name] = server
+	if h.Name == l.silent {
+		return l.refuse()
+	}
+	cert, err := l.ca.issue(h.Name, "127.0.0.1")
 	if err != nil {
 		return 0, err
 	}
@@ -196,26 +211,58 @@ func (l *Lab) serveWinRM(h *host.Host, ca *ca) (port int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	server := &wsman.Server{Shell: h, User: User, Password: l.password, Vendor: Vendor}
-	l.winrm[h.Name] = server
 	l.serve(tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}), server)
 	l.close = append(l.close, func() { server.Close() })
 	return ln.Addr().(*net.TCPAddr).Port, nil
 }
 
+// refuse finds a port that refuses connections until the lab is closed. It is the own port of an open connection: in
+// use, so that nobody else gets it, and nobody listens there.
+func (l *Lab) refuse() (port int, err error) {
+	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer ln.Close()
+	// The own address is given: a port that was chosen without may serve other connections at the same time.
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}}
+	near, err := d.Dial("tcp4", ln.Addr().String())
+	if err != nil {
+		return 0, err
+	}
+	l.close = append(l.close, func() { near.Close() })
+	for {
+		far, err := ln.Accept()
+		if err != nil {
+			return 0, err
+		}
+		if far.RemoteAddr().String() != near.LocalAddr().String() { // a stranger's
+			far.Close()
+			continue
+		}
+		l.close = append(l.close, func() { far.Close() })
+		return near.LocalAddr().(*net.TCPAddr).Port, nil
+	}
+}
+
 // CAFile is the name under which the site file refers to the lab's CA.
 const CAFile = "lab-ca.pem"
+
+// siteComment begins every site file of a lab; a file that begins otherwise is somebody's own.
+const siteComment = "# A simulated site on this machine. It touches nothing real.\n"
 
 // SiteFile is the lab's site file. It names CAFile.
 func (l *Lab) SiteFile() ([]byte, error) {
 	text, err := l.site.Marshal()
-	return append([]byte("# A simulated site on this machine. It touches nothing real.\n"), text...), err
+	return append([]byte(siteComment), text...), err
 }
 
 // CA is the lab's CA certificate, as PEM.
-func (l *Lab) CA() []byte { return l.caPEM }
+func (l *Lab) CA() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: l.ca.der})
+}
 
-// Password is the password of User.
+// Password is the password of User; in the scenario "wrong-password" it is not.
 func (l *Lab) Password() string { return l.password }
 
 // Attempts counts the requests with a credential that a server accepted and rejected.

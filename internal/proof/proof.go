@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/qlik-preflight/preflight/internal/facts"
+	"github.com/qlik-preflight/preflight/internal/firewall"
 	"github.com/qlik-preflight/preflight/internal/ports"
 )
 
@@ -51,10 +52,11 @@ const (
 	Baseline   Phase = "baseline"
 	AfterApply Phase = "after_apply"
 	CloseOut   Phase = "close_out"
+	Verify     Phase = "verify" // at any later time
 )
 
 // Phases are all phases, in the order of a run.
-var Phases = []Phase{Baseline, AfterApply, CloseOut}
+var Phases = []Phase{Baseline, AfterApply, CloseOut, Verify}
 
 // Question is one flow to try: what the dialler is to do, and what the target has for it.
 type Question struct {
@@ -63,10 +65,13 @@ type Question struct {
 	Source  netip.Addr // the dialler's own address on that way
 	Address netip.Addr // dialled
 	Target  Target
-	Owner   string // who listens, as the target's own table has it; "" unknown
-	Token   string // what the dialler says to our listener
-	Key     string // what our listener answers with; the dialler never has it
-	Reason  string // why the flow is not tried, for TargetNone
+	Owner   string             // who listens, as the target's own table has it; "" unknown
+	Holder  facts.Holder       // whose that is, "" not asked
+	Policy  *firewall.Decision // what the target's stored rules say of the packet; nil: they were not asked
+	Hold    time.Duration      // how long a connection to a service is held open at least
+	Token   string             // what the dialler says to our listener
+	Key     string             // what our listener answers with; the dialler never has it
+	Reason  string             // why the flow is not tried, for TargetNone
 	Verdict Verdict
 }
 
@@ -96,6 +101,7 @@ type Report struct {
 	Seen     []Seen           // new connections to watched ports, wherever from
 	Gone     []uint16         // watched ports on which nobody listened any more at some moment
 	Served   time.Duration    // how long it listened and watched after go, by its own clock; 0: its end was not seen
+	Gap      time.Duration    // the longest time in which it did not look at its connections
 	Went     time.Time        // when go was sent, by our clock
 	Began    time.Time        // by when it had certainly begun to watch, by our clock: go may travel long
 	Lost     string           // why the report is incomplete, "" if it is complete
@@ -133,11 +139,12 @@ type Proof struct {
 	Verdict  Verdict     `json:"verdict"`
 	Level    facts.Level `json:"level"`
 	Seen     string      `json:"seen"` // what happened, in words
+	At       time.Time   `json:"at"`   // when it was judged
 	Dialler  *Dialler    `json:"dialler"`
 	Target   *Targeted   `json:"target"`
-	Cause    *string     `json:"cause"`
-	Owner    *string     `json:"owner"`
-	Remedy   *string     `json:"remedy"`
+	Cause    *string     `json:"cause"`  // why it fails, inferred from the evidence and the target's stored rules; nil: not known
+	Owner    *string     `json:"owner"`  // who can change that
+	Remedy   *string     `json:"remedy"` // what to type, or to ask for
 }
 
 // Dialler is the dialling end in a record.
@@ -187,8 +194,10 @@ func Judge(phase Phase, q Question, from, to Report) Proof {
 		if a.arrived {
 			p.Target.SeenFrom = a.saw.String()
 		}
+		b := a.because(j.verdict)
+		p.Cause, p.Owner, p.Remedy = given(b.cause), given(b.owner), given(b.remedy)
 	}
-	p.Verdict, p.Level, p.Seen = j.verdict, j.level, strings.Join(strings.Fields(j.seen), " ")
+	p.Verdict, p.Level, p.Seen = j.verdict, j.level, line(j.seen)
 	return p
 }
 
@@ -288,14 +297,18 @@ func (a attempt) listenerAnswered() judgement {
 func (a attempt) serviceAnswered() judgement {
 	f, who := a.q.Flow, orElse(a.q.Owner, "the service")
 	switch {
-	case a.arrived && speaks(f.Speech, a.d.Reply):
-		return proven(Service, "%s answered", who)
-	case a.arrived:
+	case a.arrived && !speaks(f.Speech, a.d.Reply):
 		return proven(Other, "%s accepted the connection but does not speak %s", who, f.Speech)
+	case a.arrived && a.q.Holder == facts.Foreign:
+		return proven(Other, "%s answered, which is not Qlik Sense's", orElse(a.q.Owner, "a program"))
+	case a.arrived:
+		return proven(Service, "%s answered", who)
 	case !a.covers:
 		return notTested("something accepted the connection; what, is not known: %s", a.late)
 	case !a.to.watched(a.from, a.d):
 		return notTested("something accepted the connection; what, is not known: %s did not look at its connections at that time", f.To)
+	case a.to.Gap >= a.q.Hold:
+		return notTested("something accepted the connection; what, is not known: %s did not look at its connections for %.1f s, which may be when this one was there", f.To, a.to.Gap.Seconds())
 	case a.to.elsewhere(f.Port, a.q.Source):
 		return notTested("something accepted the connection; %s saw others come, and one may be this one with its address translated", f.To)
 	}
@@ -336,6 +349,71 @@ func (a attempt) failed() judgement {
 	}
 	return notTested("the dial failed for a reason that says nothing about the port (%d)", a.d.Code)
 }
+
+// reason is why a flow fails, whose that is, and what to do; "" where nothing is known.
+type reason struct{ cause, owner, remedy string }
+
+// because gives the reason for a verdict. Only what the two ends and the target's rules tell is taken for one.
+func (a attempt) because(v Verdict) reason {
+	f := a.q.Flow
+	switch {
+	case v == Other && a.arrived && a.q.Target == TargetService && a.q.Holder == facts.Foreign:
+		return reason{fmt.Sprintf("%s holds port %d of %s", orElse(a.q.Owner, "another program"), f.Port, f.To), "you", "preflight explain port.in-use"}
+	case v == Dropped && a.q.Policy != nil && !a.perhaps():
+		return a.filtered(*a.q.Policy)
+	}
+	return reason{}
+}
+
+// filtered gives the reason for a silence, of which the target saw nothing.
+func (a attempt) filtered(d firewall.Decision) reason {
+	to := a.q.Flow.To
+	switch {
+	case d.Verdict == firewall.Passes:
+		return reason{
+			fmt.Sprintf("the rules on %s admit it, and %s did not see it: lost on the way", to, to), NetworkTeam,
+			"source, target, port and time stand in the record: ask who filters between them",
+		}
+	case d.Verdict != firewall.Blocked:
+		return reason{cause: "not told apart: " + d.Why}
+	case d.Store == "": // by default, for no rule admits it: the plan adds one
+		return reason{cause: "host firewall: " + d.Why, owner: "you"}
+	}
+	return reason{"host firewall: " + d.Why, Owner(d.Store), "preflight explain firewall.rule-blocked"}
+}
+
+// perhaps tells whether the target received the attempt, or may have: then its rules are no reason for a silence.
+func (a attempt) perhaps() bool {
+	return a.arrived || slices.ContainsFunc(slices.Concat(a.to.Seen, a.to.Accepted), func(s Seen) bool {
+		return s.Port == a.q.Flow.Port && s.From.Addr() == a.q.Source
+	})
+}
+
+// NetworkTeam is whose everything between two servers is.
+const NetworkTeam = "the network team"
+
+// Owner is who can change what stands in one of the firewall's stores; "" if it is not known which store that is.
+func Owner(s firewall.Store) string {
+	switch s {
+	case firewall.Policy:
+		return "the Active Directory team"
+	case firewall.MDM:
+		return "the device management team"
+	case firewall.Local:
+		return "you"
+	}
+	return ""
+}
+
+// given is a text as one line, or nil for none.
+func given(s string) *string {
+	if s = line(s); s == "" {
+		return nil
+	}
+	return &s
+}
+
+func line(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 // saw finds the attempt in the target's report: the token it heard, or the very address pair in its TCP table.
 func (r Report) saw(q Question, d Dial) (netip.AddrPort, bool) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/qlik-preflight/preflight/internal/facts"
+	"github.com/qlik-preflight/preflight/internal/firewall"
 	"github.com/qlik-preflight/preflight/internal/ports"
 	"github.com/qlik-preflight/preflight/internal/site"
 )
@@ -40,12 +41,12 @@ func (a trial) judge() Proof {
 func attemptOn(to Target, result string, code int) *trial {
 	a := &trial{
 		q: Question{
-			ID: "central:4242", Source: source.Addr(), Address: target.Addr(), Target: to, Token: "a token", Key: "a key",
+			ID: "central:4242", Source: source.Addr(), Address: target.Addr(), Target: to, Hold: time.Second, Token: "a token", Key: "a key",
 			Flow: ports.Flow{From: "rim", To: "central", Port: target.Port(), Service: site.Repository, Speech: ports.TLS},
 		},
 		d:    Dial{Result: result, Code: code, After: 100 * time.Millisecond, Took: time.Second, Told: zero.Add(1200 * time.Millisecond)},
 		from: Report{Went: zero, Served: 5 * time.Second},
-		to:   Report{Went: zero, Served: 5 * time.Second, Began: zero.Add(50 * time.Millisecond)},
+		to:   Report{Went: zero, Served: 5 * time.Second, Began: zero.Add(50 * time.Millisecond), Gap: 100 * time.Millisecond},
 	}
 	if to == TargetListener {
 		a.to.Bound = []uint16{target.Port()}
@@ -96,6 +97,13 @@ func fromLost(a *trial)      { a.from.Lost = "the rim went away" }
 func http(a *trial)          { a.q.Flow.Speech = ports.HTTP }
 func noOwner(a *trial)       { a.q.Owner = "" }
 func fromWithLocal(a *trial) { a.d.From = source }
+func foreign(a *trial)       { a.q.Holder, a.q.Owner = facts.Foreign, "httpd" }
+func held(h facts.Holder) alter {
+	return func(a *trial) { a.q.Holder = h }
+}
+func rules(v firewall.Verdict, store firewall.Store, why string) alter {
+	return func(a *trial) { a.q.Policy = &firewall.Decision{Verdict: v, Store: store, Why: why} }
+}
 
 const tlsHello, tlsAlert = "\x16\x03\x03\x00\x7a\x02", "\x15\x03\x03\x00\x02\x02\x28"
 
@@ -139,6 +147,13 @@ func TestJudge(t *testing.T) {
 
 		// A service, connected.
 		{"tls, seen", service, "open", 0, []alter{reply(tlsHello), seenFrom(source)}, Service, facts.Proven, "Repository answered"},
+		{"tls, seen, another's program", service, "open", 0, []alter{reply(tlsHello), seenFrom(source), foreign}, Other, facts.Proven, "httpd answered, which is not Qlik Sense's"},
+		{"tls, seen, another's program without a name", service, "open", 0, []alter{reply(tlsHello), seenFrom(source), noOwner, held(facts.Foreign)}, Other, facts.Proven, "a program answered"},
+		{"silence, seen, another's program", service, "open", 0, []alter{seenFrom(source), foreign}, Other, facts.Proven, "httpd accepted the connection but does not speak"},
+		{"tls, seen, http.sys", service, "open", 0, []alter{reply(tlsHello), seenFrom(source), held(facts.HTTPSys)}, Service, facts.Proven, "answered"},
+		{"tls, seen, holder not told", service, "open", 0, []alter{reply(tlsHello), seenFrom(source), held(facts.UnknownHolder)}, Service, facts.Proven, "answered"},
+		{"tls, not seen, another's program", service, "open", 0, []alter{reply(tlsHello), foreign}, Other, facts.Proven, "no such connection"},
+		{"another's program, no overlap", service, "open", 0, []alter{reply(tlsHello), foreign, short}, NotTested, facts.Observed, "did not listen all that time"},
 		{"tls, seen, unknown owner", service, "open", 0, []alter{reply(tlsHello), seenFrom(source), noOwner}, Service, facts.Proven, "the service answered"},
 		{"tls alert, seen", service, "open", 0, []alter{reply(tlsAlert), seenFrom(source)}, Service, facts.Proven, ""},
 		{"http, seen", service, "open", 0, []alter{http, reply("HTTP/1.1 503 Busy"), seenFrom(source)}, Service, facts.Proven, ""},
@@ -158,6 +173,8 @@ func TestJudge(t *testing.T) {
 		{"tls, own address not told", service, "open", 0, []alter{reply(tlsHello), noLocal, seenFrom(netip.AddrPort{})}, NotTested, facts.Observed, ""},
 		{"tls, not seen, lost", service, "open", 0, []alter{reply(tlsHello), lost}, NotTested, facts.Observed, "did not listen all that time"},
 		{"tls, not seen, no overlap", service, "open", 0, []alter{reply(tlsHello), short}, NotTested, facts.Observed, "did not listen all that time"},
+		{"tls, not seen, too long between two looks", service, "open", 0, []alter{reply(tlsHello), func(a *trial) { a.to.Gap = time.Second }}, NotTested, facts.Observed, "for 1.0 s"},
+		{"tls, seen, long between two looks", service, "open", 0, []alter{reply(tlsHello), seenFrom(source), func(a *trial) { a.to.Gap = 3 * time.Second }}, Service, facts.Proven, "Repository answered"},
 		{"tls, not seen, over before it looked", service, "open", 0, []alter{reply(tlsHello), lateGo}, NotTested, facts.Observed, "did not look"},
 		{"tls, seen, go came late", service, "open", 0, []alter{reply(tlsHello), lateGo, seenFrom(source)}, Service, facts.Proven, ""},
 		{"silence, not seen", service, "open", 0, nil, Other, facts.Proven, "no such connection"},
@@ -255,6 +272,7 @@ func lawful(t *testing.T, q Question, d Dial, dialled bool, to Report, p Proof) 
 	pair := slices.ContainsFunc(to.Seen, func(s Seen) bool {
 		return s.Port == q.Flow.Port && s.From == d.From && d.From.IsValid()
 	})
+	came := slices.ContainsFunc(slices.Concat(to.Seen, to.Accepted), func(s Seen) bool { return s.Port == q.Flow.Port && s.From.Addr() == q.Source })
 	key := strings.TrimSpace(string(d.Reply)) == q.Answer()
 	speech := map[ports.Speech]bool{
 		ports.TLS:  len(d.Reply) > 2 && (d.Reply[0] == 0x16 || d.Reply[0] == 0x15) && d.Reply[1] == 3,
@@ -277,6 +295,12 @@ func lawful(t *testing.T, q Question, d Dial, dialled bool, to Report, p Proof) 
 		{"other is not said of the key", p.Verdict == Other && key && q.Target == TargetListener},
 		{"a listener's refusal needs its listening", p.Verdict == Refused && q.Target == TargetListener && !whole},
 		{"without a dial there is no verdict", !dialled && p.Verdict != NotTested},
+		{"the service is not another's program", p.Verdict == Service && q.Holder == facts.Foreign},
+		{"an owner or a remedy needs a cause", p.Cause == nil && (p.Owner != nil || p.Remedy != nil)},
+		{"a cause is one line", p.Cause != nil && (*p.Cause == "" || strings.ContainsAny(*p.Cause, "\r\n\t"))},
+		{"a cause is of a failure", p.Cause != nil && p.Verdict != Dropped && p.Verdict != Other},
+		{"the target's rules explain only what it did not see", p.Cause != nil && p.Verdict == Dropped && (heard && q.Target == TargetListener || pair && q.Target == TargetService || came || q.Policy == nil)},
+		{"another's program explains only what it received", p.Cause != nil && p.Verdict == Other && !(pair && q.Holder == facts.Foreign)},
 		{"not tested is no proof", p.Verdict == NotTested && p.Level == facts.Proven},
 	}
 	for _, l := range laws {
@@ -305,6 +329,73 @@ func TestJudgeEvidence(t *testing.T) {
 	p = attemptOn(TargetService, "timeout", 10060).judge()
 	if p.Dialler.Address != "" || p.Dialler.Code != 10060 || p.Target.SeenFrom != "" || p.Target.Owner != "Repository" {
 		t.Errorf("dialler %+v, target %+v; nothing connected", p.Dialler, p.Target)
+	}
+}
+
+// TestJudgeCause: what is said of why, whose it is and what to do. The verdict and its level are those without it.
+func TestJudgeCause(t *testing.T) {
+	t.Parallel()
+	const (
+		way    = "the rules on central admit it, and central did not see it: lost on the way"
+		ask    = "source, target, port and time stand in the record: ask who filters between them"
+		rule   = "preflight explain firewall.rule-blocked"
+		inUse  = "preflight explain port.in-use"
+		noRule = "no rule admits 10.1.0.21"
+	)
+	for _, test := range []struct {
+		name                 string
+		on                   Target
+		result               string
+		code                 int
+		alters               []alter
+		cause, owner, remedy string // "" for none
+	}{
+		{"no rule", TargetListener, "timeout", 10060, []alter{rules(firewall.Blocked, "", noRule)}, "host firewall: " + noRule, "you", ""},
+		{"a local Block rule", TargetListener, "timeout", 10060, []alter{rules(firewall.Blocked, firewall.Local, "the Block rule X")}, "host firewall: the Block rule X", "you", rule},
+		{"a policy", TargetService, "timeout", 10060, []alter{rules(firewall.Blocked, firewall.Policy, "X")}, "host firewall: X", "the Active Directory team", rule},
+		{"device management", TargetService, "timeout", 10060, []alter{rules(firewall.Blocked, firewall.MDM, "X")}, "host firewall: X", "the device management team", rule},
+		{"a store unheard of", TargetService, "timeout", 10060, []alter{rules(firewall.Blocked, "x", "X")}, "host firewall: X", "", rule},
+		{"admitted", TargetListener, "timeout", 10060, []alter{rules(firewall.Passes, firewall.Local, "rule X admits it")}, way, "the network team", ask},
+		{"admitted, others came", TargetService, "timeout", 10060, []alter{rules(firewall.Passes, firewall.Local, "rule X admits it"), seenFrom(nat)}, way, "the network team", ask},
+		{"admitted, and it came", TargetListener, "timeout", 10060, []alter{rules(firewall.Passes, firewall.Local, "X"), heardFrom(source)}, "", "", ""},
+		{"blocked, and it came", TargetListener, "timeout", 10060, []alter{rules(firewall.Blocked, firewall.Policy, "X"), heardFrom(source)}, "", "", ""},
+		{"admitted, and one came from there", TargetService, "timeout", 10060, []alter{rules(firewall.Passes, firewall.Local, "X"), seenFrom(netip.AddrPortFrom(source.Addr(), 50112))}, "", "", ""},
+		{"blocked, and one was accepted from there", TargetListener, "timeout", 10060, []alter{rules(firewall.Blocked, firewall.Policy, "X"), accepted}, "", "", ""},
+		{"not certain", TargetListener, "timeout", 10060, []alter{rules(firewall.Unsure, firewall.Policy, "rule X may block")}, "not told apart: rule X may block", "", ""},
+		{"not asked", TargetListener, "timeout", 10060, nil, "", "", ""},
+		{"not overlapped", TargetListener, "timeout", 10060, []alter{rules(firewall.Blocked, firewall.Policy, "X"), short}, "", "", ""},
+		{"refused", TargetListener, "failed", 10061, []alter{rules(firewall.Blocked, firewall.Policy, "X")}, "", "", ""},
+		{"blocked at its source", TargetListener, "failed", 10013, []alter{rules(firewall.Blocked, firewall.Policy, "X")}, "", "", ""},
+		{"answered all the same", TargetListener, "open", 0, []alter{rightKey, heardFrom(source), rules(firewall.Blocked, firewall.Policy, "X")}, "", "", ""},
+		{"another's program", TargetService, "open", 0, []alter{reply(tlsHello), seenFrom(source), foreign, rules(firewall.Passes, "", "X")}, "httpd holds port 4242 of central", "you", inUse},
+		{"another's program that does not speak it", TargetService, "open", 0, []alter{seenFrom(source), foreign}, "httpd holds port 4242 of central", "you", inUse},
+		{"something else, not seen", TargetService, "open", 0, []alter{reply(tlsHello), foreign}, "", "", ""},
+		{"something else before our listener", TargetListener, "open", 0, []alter{wrongKey, foreign}, "", "", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			a := attemptOn(test.on, test.result, test.code)
+			for _, alter := range test.alters {
+				alter(a)
+			}
+			p := a.judge()
+			for name, pair := range map[string]struct {
+				got  *string
+				want string
+			}{"cause": {p.Cause, test.cause}, "owner": {p.Owner, test.owner}, "remedy": {p.Remedy, test.remedy}} {
+				switch {
+				case pair.got == nil && pair.want != "":
+					t.Errorf("no %s, want %q", name, pair.want)
+				case pair.got != nil && (*pair.got != pair.want || pair.want == ""):
+					t.Errorf("%s %q, want %q", name, *pair.got, pair.want)
+				}
+			}
+			lawful(t, a.q, a.d, true, a.to, p)
+			a.q.Policy = nil
+			if without := a.judge(); without.Verdict != p.Verdict || without.Level != p.Level || without.Seen != p.Seen {
+				t.Errorf("%s (%s) %q, but without the rules %s (%s) %q", p.Verdict, p.Level, p.Seen, without.Verdict, without.Level, without.Seen)
+			}
+		})
 	}
 }
 
@@ -365,8 +456,12 @@ func random(r *rand.Rand) trial {
 	a.d.From, a.d.Told, a.d.After, a.d.Took = ends[pick(4)], moment(), moments[pick(6)], moments[pick(6)]
 	a.d.Reply = []byte([]string{"", "\x16", tlsHello, tlsAlert, "HTTP/1.0 200 OK", "key", a.q.Answer(), a.q.Answer() + "\n"}[pick(8)])
 	a.lostDial = pick(8) == 0
+	a.q.Holder = []facts.Holder{"", facts.Qlik, facts.Foreign, facts.UnknownHolder}[pick(4)]
+	if one() {
+		rules([]firewall.Verdict{firewall.Passes, firewall.Blocked, firewall.Unsure}[pick(3)], []firewall.Store{"", firewall.Local, firewall.Policy}[pick(3)], "a\r\nrule")(a)
+	}
 	a.from = Report{Went: moment(), Lost: words[pick(3)], Served: moments[pick(6)]}
-	a.to = Report{Went: moment(), Began: moment(), Lost: words[pick(3)], Served: moments[pick(6)]}
+	a.to = Report{Went: moment(), Began: moment(), Lost: words[pick(3)], Served: moments[pick(6)], Gap: moments[pick(6)]}
 	if one() {
 		a.to.Bound = []uint16{443, target.Port()}
 	} else if one() {
@@ -374,6 +469,9 @@ func random(r *rand.Rand) trial {
 	}
 	if one() {
 		a.to.Heard = map[string]Heard{a.q.Token: {From: ends[pick(4)], To: target}}
+	}
+	if pick(4) == 0 {
+		a.to.Accepted = []Seen{{Port: target.Port(), From: ends[pick(4)], To: target}}
 	}
 	for range pick(3) {
 		a.to.Seen = append(a.to.Seen, Seen{Port: []uint16{443, target.Port()}[pick(2)], From: ends[pick(4)], To: target})

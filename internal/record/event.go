@@ -21,7 +21,9 @@ type RunStarted struct {
 	RunID string    `json:"run_id"`
 	Tool  Tool      `json:"tool"`
 	Site  site.Site `json:"site"`
-	At    time.Time `json:"at"`
+	// SiteFile is where the site was read from, "" for a site that is in no file. What the site file names is relative to it.
+	SiteFile string    `json:"site_file"`
+	At       time.Time `json:"at"`
 }
 
 // CommandStarted begins what one invocation of preflight does in the run.
@@ -39,7 +41,7 @@ type CommandEnded struct {
 	At      time.Time `json:"at"`
 }
 
-// StageStarted says that the run has come to a stage: connect, inspect, plan, apply, prove.
+// StageStarted says that the run has come to a stage: connect, inspect, plan, apply, prove, backout.
 type StageStarted struct {
 	Stage string    `json:"stage"`
 	At    time.Time `json:"at"`
@@ -80,11 +82,21 @@ type ServerInspected struct {
 
 // Planned is the plan: what to add where, and what is right already.
 type Planned struct {
-	Changes []PlannedChange `json:"changes"`
-	Already []PlannedRelied `json:"already"`
-	Blocked []PlannedVoid   `json:"blocked"`
-	SHA256  string          `json:"sha256"` // of plan.json
-	At      time.Time       `json:"at"`
+	Changes  []PlannedChange  `json:"changes"`
+	Already  []PlannedRelied  `json:"already"`
+	Blocked  []PlannedVoid    `json:"blocked"`
+	Requests []PlannedRequest `json:"requests"`
+	SHA256   string           `json:"sha256"` // of plan.json; "" if it cannot be approved: check only looks
+	At       time.Time        `json:"at"`
+}
+
+// Replanned is what planning again says before an approved plan is applied: how the servers are now.
+type Replanned struct {
+	Already    []PlannedRelied  `json:"already"`
+	Blocked    []PlannedVoid    `json:"blocked"`
+	Requests   []PlannedRequest `json:"requests"`
+	Unapproved []PlannedChange  `json:"unapproved"` // wanted now, and not in the approved plan: drift
+	At         time.Time        `json:"at"`
 }
 
 // Approved says how the plan was approved.
@@ -126,6 +138,24 @@ type ChangesInForce struct {
 	At     time.Time         `json:"at"`
 }
 
+// RemovalStarted is the intent to take a change back. It is on disk before the server is asked.
+type RemovalStarted struct {
+	ID     string    `json:"id"`
+	Server string    `json:"server"`
+	Stored string    `json:"stored"` // what the rule has to be to be removed
+	At     time.Time `json:"at"`
+}
+
+// RemovalEnded is what became of it.
+type RemovalEnded struct {
+	ID     string       `json:"id"`
+	Server string       `json:"server"`
+	State  RemovalState `json:"state"`
+	Found  *string      `json:"found"` // the rule that is still there, as stored
+	Error  string       `json:"error,omitempty"`
+	At     time.Time    `json:"at"`
+}
+
 // Proved is the verdict on one flow.
 type Proved struct {
 	Proof proof.Proof `json:"proof"`
@@ -152,6 +182,9 @@ func (BackOutWritten) event()  {}
 func (ChangeStarted) event()   {}
 func (ChangeEnded) event()     {}
 func (ChangesInForce) event()  {}
+func (Replanned) event()       {}
+func (RemovalStarted) event()  {}
+func (RemovalEnded) event()    {}
 func (Proved) event()          {}
 func (Judged) event()          {}
 
@@ -164,6 +197,7 @@ func init() {
 		"server_reached": ServerReached{}, "server_connected": ServerConnected{}, "server_failed": ServerFailed{}, "server_inspected": ServerInspected{},
 		"planned": Planned{}, "approved": Approved{}, "back_out_written": BackOutWritten{},
 		"change_started": ChangeStarted{}, "change_ended": ChangeEnded{}, "changes_in_force": ChangesInForce{},
+		"replanned": Replanned{}, "removal_started": RemovalStarted{}, "removal_ended": RemovalEnded{},
 		"proved": Proved{}, "judged": Judged{},
 	} {
 		kinds[name] = reflect.TypeOf(e)
@@ -215,7 +249,7 @@ func DecodeEvent(b []byte) (Event, error) {
 // MustBeForced tells whether an event has to be on disk before the run goes on: what a way back depends on.
 func MustBeForced(e Event) bool {
 	switch e.(type) {
-	case RunStarted, Planned, Approved, BackOutWritten, ChangeStarted, ChangeEnded, CommandEnded:
+	case RunStarted, Planned, Replanned, Approved, BackOutWritten, ChangeStarted, ChangeEnded, RemovalStarted, RemovalEnded, CommandEnded:
 		return true
 	}
 	return false

@@ -4,6 +4,7 @@ package record
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -30,8 +31,11 @@ type Record struct {
 	Plan          Plan             `json:"plan"`
 	Changes       []Change         `json:"changes"`
 	Proofs        []proof.Proof    `json:"proofs"`
+	Verified      []Compared       `json:"verified"` // what the last verify compared: the flows that had a proof before it
 	Findings      []checks.Finding `json:"findings"`
 	BackOut       *BackOut         `json:"backout"`
+
+	before map[string]proof.Proof // by flow: the latest proofs before the command that runs
 }
 
 // Tool is the program that wrote the record.
@@ -44,6 +48,7 @@ type Tool struct {
 // Run is one change, from its plan to its close-out, however many commands it takes.
 type Run struct {
 	ID        string    `json:"id"`
+	SiteFile  string    `json:"site_file"`
 	Simulated bool      `json:"simulated"` // every server that was reached said that it is simulated
 	Commands  []Command `json:"commands"`
 }
@@ -129,9 +134,11 @@ type Failure struct {
 
 // Plan is what was to be done.
 type Plan struct {
-	Changes []PlannedChange `json:"changes"`
-	Already []PlannedRelied `json:"already"`
-	Blocked []PlannedVoid   `json:"blocked"`
+	Changes    []PlannedChange  `json:"changes"`
+	Already    []PlannedRelied  `json:"already"`
+	Blocked    []PlannedVoid    `json:"blocked"`
+	Requests   []PlannedRequest `json:"requests"`
+	Unapproved []PlannedChange  `json:"unapproved"` // what planning again, before apply, wanted and the approved plan does not hold
 }
 
 // PlannedChange is one rule to add.
@@ -168,10 +175,24 @@ type PlannedVoid struct {
 	Service string `json:"service"`
 	Port    uint16 `json:"port"`
 	From    string `json:"from"`
-	By      string `json:"by"`
-	Store   string `json:"store"`
+	By      string `json:"by"`    // the rule that stands against it, "" if a setting does
+	Store   string `json:"store"` // of that rule or setting
 	Rule    string `json:"rule"`
 	Why     string `json:"why"`
+}
+
+// PlannedRequest is a rule that only whoever owns a policy can add.
+type PlannedRequest struct {
+	ID         string        `json:"id"`
+	Server     string        `json:"server"`
+	Store      string        `json:"store"` // policy or mdm
+	Service    string        `json:"service"`
+	Name       string        `json:"name"`
+	Ports      []uint16      `json:"ports"`
+	From       []string      `json:"from"`
+	Profiles   rule.Profiles `json:"profiles"`
+	Why        []string      `json:"why"`
+	PowerShell string        `json:"powershell"` // for a Group Policy, whose name has to be filled in
 }
 
 // ChangeState is how far a change has come.
@@ -183,6 +204,10 @@ const (
 	There   ChangeState = "already_there" // the very rule was there before
 	Failed  ChangeState = "failed"        // the server said so; nothing was changed
 	InDoubt ChangeState = "in_doubt"      // the server was asked, and its answer was not seen
+
+	NotNeeded ChangeState = "not_needed" // when it came to it, another rule admitted everything it is for
+	Void      ChangeState = "void"       // when it came to it, a local rule would have done nothing: none was written
+	TakenBack ChangeState = "taken_back"
 )
 
 // Change is what became of one planned change.
@@ -203,8 +228,46 @@ type InForceValue = facts.Value[bool]
 
 // BackOut is the way back.
 type BackOut struct {
-	State string   `json:"state"` // ready
-	Files []string `json:"files"`
+	State    string    `json:"state"` // ready, done, or incomplete: begun, and some rules are still there
+	Files    []string  `json:"files"`
+	Removals []Removal `json:"removals"`
+}
+
+// RemovalState is what became of taking a change back.
+type RemovalState string
+
+const (
+	Removing  RemovalState = "started" // intended; its end was not seen
+	Removed   RemovalState = "removed"
+	Absent    RemovalState = "absent"    // it was not there
+	Differs   RemovalState = "differs"   // it is no longer as it was left: not touched
+	NotTaken  RemovalState = "failed"    // the server said so
+	Uncertain RemovalState = "in_doubt"  // the server was asked, and its answer was not seen
+	NotTried  RemovalState = "not_tried" // its server could not be reached or read
+)
+
+// Removal is one change taken back.
+type Removal struct {
+	ID        string       `json:"id"`
+	Server    string       `json:"server"`
+	Ports     []uint16     `json:"ports"`
+	State     RemovalState `json:"state"`
+	Was       string       `json:"was"`   // the rule that was to be removed, as stored
+	Found     *string      `json:"found"` // the rule that is still there, as stored
+	Error     string       `json:"error,omitempty"`
+	StartedAt time.Time    `json:"started_at"`
+	EndedAt   *time.Time   `json:"ended_at"`
+}
+
+// Compared is a flow whose verdict was compared with the one before.
+type Compared struct {
+	From    string        `json:"from"`
+	To      string        `json:"to"`
+	Port    uint16        `json:"port"`
+	Service string        `json:"service"`
+	Was     proof.Verdict `json:"was"`
+	Now     proof.Verdict `json:"now"`
+	Change  string        `json:"change"` // new, fixed, unchanged, changed cause, not comparable
 }
 
 // Outcome is why a command broke off.
@@ -212,6 +275,7 @@ type Outcome string
 
 const (
 	Internal  Outcome = "internal"
+	Misused   Outcome = "usage" // something had to be confirmed and was not
 	Cancelled Outcome = "cancelled"
 	Drift     Outcome = "drift"
 )
@@ -221,9 +285,9 @@ func (r *Record) Apply(e Event) {
 	switch e := e.(type) {
 	case RunStarted:
 		*r = Record{
-			SchemaVersion: SchemaVersion, Tool: e.Tool, Run: Run{ID: e.RunID, Commands: []Command{}}, Site: e.Site, Servers: []Server{},
-			Plan:    Plan{Changes: []PlannedChange{}, Already: []PlannedRelied{}, Blocked: []PlannedVoid{}},
-			Changes: []Change{}, Proofs: []proof.Proof{}, Findings: []checks.Finding{},
+			SchemaVersion: SchemaVersion, Tool: e.Tool, Run: Run{ID: e.RunID, SiteFile: e.SiteFile, Commands: []Command{}}, Site: e.Site, Servers: []Server{},
+			Plan:    Plan{Changes: []PlannedChange{}, Already: []PlannedRelied{}, Blocked: []PlannedVoid{}, Requests: []PlannedRequest{}, Unapproved: []PlannedChange{}},
+			Changes: []Change{}, Proofs: []proof.Proof{}, Verified: []Compared{}, Findings: []checks.Finding{},
 		}
 		for _, n := range e.Site.Nodes {
 			r.Servers = append(r.Servers, Server{Name: n.Name, Role: n.Role})
@@ -232,6 +296,17 @@ func (r *Record) Apply(e Event) {
 		r.Run.Commands = append(r.Run.Commands, Command{Name: e.Name, Operator: e.Operator, StartedAt: e.At})
 		if e.Ticket != "" {
 			r.Change.Ticket = e.Ticket
+		}
+		// What this command does not reach or sign in to again, it knows nothing of.
+		for i := range r.Servers {
+			r.Servers[i].SignIn, r.Servers[i].Failure = nil, nil
+		}
+		if e.Name == "verify" {
+			r.Verified = []Compared{}
+		}
+		r.before = map[string]proof.Proof{}
+		for _, p := range r.Latest() {
+			r.before[flowKey(p)] = p
 		}
 	case CommandEnded:
 		r.Verdict = r.judge(e.Outcome)
@@ -261,22 +336,22 @@ func (r *Record) Apply(e Event) {
 			s.Phase = e.Facts.Phase()
 		}
 	case Planned:
-		r.Plan = Plan{Changes: e.Changes, Already: e.Already, Blocked: e.Blocked}
+		r.Plan = Plan{Changes: e.Changes, Already: e.Already, Blocked: e.Blocked, Requests: e.Requests, Unapproved: []PlannedChange{}}
 		r.Change.PlanSHA256 = e.SHA256
+	case Replanned:
+		r.Plan.Already, r.Plan.Blocked, r.Plan.Requests, r.Plan.Unapproved = e.Already, e.Blocked, e.Requests, e.Unapproved
 	case Approved:
 		r.Change.Approval = &Approval{How: e.How, Value: e.Value, At: e.At}
 	case BackOutWritten:
-		r.BackOut = &BackOut{State: "ready", Files: e.Files}
+		r.BackOut = &BackOut{State: "ready", Files: e.Files, Removals: []Removal{}}
 	case ChangeStarted:
-		if c := r.change(e.ID, e.Server); c != nil {
-			*c = Change{ID: e.ID, Server: e.Server, State: Started, InForce: notAsked, StartedAt: e.At}
-			break
-		}
-		r.Changes = append(r.Changes, Change{ID: e.ID, Server: e.Server, State: Started, InForce: notAsked, StartedAt: e.At})
-		slices.SortStableFunc(r.Changes, func(a, b Change) int { return r.planned(a) - r.planned(b) })
+		r.begin(e.ID, e.Server, e.At, true)
 	case ChangeEnded:
-		if c := r.change(e.ID, e.Server); c != nil {
-			c.State, c.Before, c.After, c.Error, c.EndedAt = e.State, e.Before, e.After, e.Error, &e.At
+		r.begin(e.ID, e.Server, e.At, false)
+		c := r.change(e.ID, e.Server)
+		c.State, c.Before, c.After, c.Error, c.EndedAt = e.State, e.Before, e.After, e.Error, &e.At
+		if left, _ := r.left(); left > 0 && r.BackOut != nil && r.BackOut.State == "done" {
+			r.BackOut.State = "ready" // applied again
 		}
 	case ChangesInForce:
 		for i := range r.Changes {
@@ -284,7 +359,19 @@ func (r *Record) Apply(e Event) {
 				c.InForce = e.Live
 			}
 		}
+	case RemovalStarted:
+		r.remove(e.ID, e.Server, e.Stored, e.At)
+	case RemovalEnded:
+		m := r.remove(e.ID, e.Server, "", e.At)
+		m.State, m.Found, m.Error, m.EndedAt = e.State, e.Found, e.Error, &e.At
+		if c := r.change(e.ID, e.Server); c != nil && (e.State == Removed || e.State == Absent) {
+			c.State, c.InForce = TakenBack, facts.Known(false)
+		}
+		if left, _ := r.left(); left == 0 {
+			r.BackOut.State = "done"
+		}
 	case Proved:
+		r.compare(e.Proof)
 		i := slices.IndexFunc(r.Proofs, func(p proof.Proof) bool { return p.ID == e.Proof.ID })
 		if i < 0 {
 			r.Proofs = append(r.Proofs, e.Proof)
@@ -294,7 +381,107 @@ func (r *Record) Apply(e Event) {
 	case Judged:
 		r.Findings = e.Findings
 	}
+	switch e.(type) {
+	case ServerReached, ServerConnected, ServerInspected, StageStarted, Proved:
+		return // many of them, and a stage's end judges them together
+	}
 	r.Verdict = r.judge("")
+}
+
+// Clone is a copy that later events do not change.
+func (r Record) Clone() Record {
+	r.Run.Commands, r.Servers, r.Changes = slices.Clone(r.Run.Commands), slices.Clone(r.Servers), slices.Clone(r.Changes)
+	r.Proofs, r.Verified, r.before = slices.Clone(r.Proofs), slices.Clone(r.Verified), maps.Clone(r.before)
+	if r.BackOut != nil {
+		b := *r.BackOut
+		b.Removals = slices.Clone(b.Removals)
+		r.BackOut = &b
+	}
+	return r
+}
+
+// begin puts a change at its beginning: again, if it was tried before, or only if it is new.
+func (r *Record) begin(id, server string, at time.Time, again bool) {
+	c := r.change(id, server)
+	switch {
+	case c == nil:
+		r.Changes = append(r.Changes, Change{ID: id, Server: server, State: Started, InForce: notAsked, StartedAt: at})
+		slices.SortStableFunc(r.Changes, func(a, b Change) int { return r.planned(a) - r.planned(b) })
+	case again:
+		*c = Change{ID: id, Server: server, State: Started, InForce: notAsked, StartedAt: at}
+	}
+}
+
+// remove finds the removal of a change that is under way, or begins one.
+func (r *Record) remove(id, server, stored string, at time.Time) *Removal {
+	if r.BackOut == nil {
+		r.BackOut = &BackOut{Files: []string{}, Removals: []Removal{}}
+	}
+	b := r.BackOut
+	for i := range b.Removals {
+		if m := &b.Removals[i]; m.ID == id && m.Server == server && m.EndedAt == nil {
+			return m
+		}
+	}
+	m := Removal{ID: id, Server: server, Ports: []uint16{}, State: Removing, Was: stored, StartedAt: at}
+	for _, p := range r.Plan.Changes {
+		if p.ID == id && p.Server == server {
+			m.Ports = p.Ports
+		}
+	}
+	b.Removals, b.State = append(b.Removals, m), "incomplete"
+	return &b.Removals[len(b.Removals)-1]
+}
+
+// left counts the run's own changes that are or may be in place, and those that were taken back.
+func (r *Record) left() (left, takenBack int) {
+	for _, c := range r.Changes {
+		switch c.State {
+		case Done, Started, InDoubt:
+			left++
+		case TakenBack:
+			takenBack++
+		}
+	}
+	return left, takenBack
+}
+
+func flowKey(p proof.Proof) string { return fmt.Sprintf("%s %s %d", p.From, p.To, p.Port) }
+
+// compare says what a verify finds different from the proof before.
+func (r *Record) compare(p proof.Proof) {
+	if c := r.command(); c == nil || c.Name != "verify" {
+		return
+	}
+	was, tried := r.before[flowKey(p)]
+	if !tried {
+		return
+	}
+	r.Verified = slices.DeleteFunc(r.Verified, func(c Compared) bool { return c.From == p.From && c.To == p.To && c.Port == p.Port })
+	r.Verified = append(r.Verified, Compared{From: p.From, To: p.To, Port: p.Port, Service: p.Service, Was: was.Verdict, Now: p.Verdict, Change: difference(was, p)})
+}
+
+func difference(was, now proof.Proof) string {
+	cause := func(p proof.Proof) string {
+		if p.Cause == nil {
+			return ""
+		}
+		return *p.Cause
+	}
+	switch {
+	case was.Verdict.Works() && now.Verdict.Works():
+		return "unchanged"
+	case was.Verdict.Works() && now.Verdict.Fails():
+		return "new"
+	case was.Verdict.Fails() && now.Verdict.Works():
+		return "fixed"
+	case was.Verdict.Fails() && now.Verdict.Fails():
+		if was.Verdict == now.Verdict && cause(was) == cause(now) {
+			return "unchanged"
+		}
+		return "changed cause"
+	}
+	return "not comparable"
 }
 
 var notAsked = facts.Unknown[bool]("not asked yet")
@@ -333,14 +520,20 @@ func (r *Record) planned(c Change) int {
 // Latest is the latest proof of each flow of the site, in the order of the flows. A flow that was never tried has none.
 func (r *Record) Latest() []proof.Proof {
 	flows, _ := ports.Flows(r.Site)
+	byID := map[string]proof.Proof{}
+	for _, p := range r.Proofs {
+		byID[p.ID] = p
+	}
 	var out []proof.Proof
 	for _, f := range flows {
-		for _, phase := range slices.Backward(proof.Phases) {
-			i := slices.IndexFunc(r.Proofs, func(p proof.Proof) bool { return p.ID == proof.ID(phase, f) })
-			if i >= 0 {
-				out = append(out, r.Proofs[i])
-				break
+		var latest proof.Proof
+		for _, phase := range proof.Phases {
+			if p, ok := byID[proof.ID(phase, f)]; ok && !p.At.Before(latest.At) {
+				latest = p
 			}
+		}
+		if latest.ID != "" {
+			out = append(out, latest)
 		}
 	}
 	return out
@@ -359,26 +552,68 @@ func (r *Record) judge(o Outcome) Verdict {
 	}
 	v.Flows.NotTested = v.Flows.Total - v.Flows.Proven - v.Flows.Failed
 	for _, f := range r.Findings {
-		switch f.Verdict {
-		case checks.Fail:
+		switch {
+		case f.Verdict == checks.Fail && !r.mends(f):
 			v.Failed++
-		case checks.Warn:
+		case f.Verdict == checks.Warn:
 			v.Warnings++
-		case checks.Unknown:
+		case f.Verdict == checks.Unknown:
 			v.Unknown++
 		}
 	}
 	v.ExitCode = r.exitCode(o, v)
-	v.Complete = v.Flows.NotTested == 0 && v.Unknown == 0 && len(r.Findings) > 0
+	v.Complete = (v.Flows.NotTested == 0 || !r.proves()) && v.Unknown == 0 && len(r.Findings) > 0
 	v.Passed = v.ExitCode == ExitPassed || v.ExitCode == ExitIncomplete
-	v.Summary = fmt.Sprintf("%d of %d flows proven", v.Flows.Proven, v.Flows.Total)
+	v.Summary = r.summary(v)
+	return v
+}
+
+// doing is the name of the command that runs or ran last.
+func (r *Record) doing() string {
+	if c := r.command(); c != nil {
+		return c.Name
+	}
+	return ""
+}
+
+// proves tells whether the command is about flows: plan and backout are not.
+func (r *Record) proves() bool { return r.doing() != "plan" && r.doing() != "backout" }
+
+// mends tells whether a failure is what the plan that was just made is for.
+func (r *Record) mends(f checks.Finding) bool {
+	return r.doing() == "plan" && f.Check == "firewall.rule-missing" && r.Change.PlanSHA256 != ""
+}
+
+func (r *Record) summary(v Verdict) string {
+	switch r.doing() {
+	case "plan":
+		s := checks.Count(len(r.Plan.Changes), "rule", "rules") + " to add"
+		closed := map[string]bool{}
+		for _, b := range r.Plan.Blocked {
+			closed[fmt.Sprint(b.Server, " ", b.Port)] = true
+		}
+		if n := len(closed); n > 0 {
+			s += fmt.Sprintf(", %s that a rule added here would not open", checks.Count(n, "port", "ports"))
+		}
+		return s
+	case "backout":
+		left, gone := r.left()
+		switch {
+		case left > 0:
+			return fmt.Sprintf("%d of %s taken back", gone, checks.Count(left+gone, "rule", "rules"))
+		case gone == 0:
+			return "nothing to take back"
+		}
+		return checks.Count(gone, "rule", "rules") + " taken back"
+	}
+	s := fmt.Sprintf("%d of %d flows proven", v.Flows.Proven, v.Flows.Total)
 	if v.Flows.Failed > 0 {
-		v.Summary += fmt.Sprintf(", %d failed", v.Flows.Failed)
+		s += fmt.Sprintf(", %d failed", v.Flows.Failed)
 	}
 	if v.Flows.NotTested > 0 {
-		v.Summary += fmt.Sprintf(", %d not tested", v.Flows.NotTested)
+		s += fmt.Sprintf(", %d not tested", v.Flows.NotTested)
 	}
-	return v
+	return s
 }
 
 // The exit codes. They are the same for every output format; a code that is not listed here is a failure.
@@ -394,35 +629,61 @@ const (
 	ExitCancelled  = 130 // interrupted
 )
 
-// exitCode is the first of design's list that holds: 7 1 2 130 6 4 3 5 0.
+// exitCode is the first that holds of 7 1 2 130 6 4 3 5 0. A plan is judged by whether its changes mend every failure, a
+// back-out by the undoing alone.
 func (r *Record) exitCode(o Outcome, v Verdict) int {
-	made, open := 0, len(r.Plan.Changes)
+	undoing := r.doing() == "backout"
+	in, open := 0, len(r.Plan.Changes)
 	for _, c := range r.Changes {
 		switch c.State {
 		case Done, There:
-			made++
+			in++
+			open--
+		case NotNeeded:
 			open--
 		case Started, InDoubt:
-			made++ // it may be in
+			in++ // it may be in
 		}
 	}
-	applied := len(r.Changes) > 0
-	connected := !slices.ContainsFunc(r.Servers, func(s Server) bool { return s.Failure != nil && s.Failure.Stage == "connect" })
+	left, takenBack := r.left()
+	partly := len(r.Changes) > 0 && in > 0 && open > 0
+	if undoing {
+		partly = left > 0 && takenBack > 0
+	}
+	failed := func(stage string) bool {
+		return slices.ContainsFunc(r.Servers, func(s Server) bool { return s.Failure != nil && s.Failure.Stage == stage })
+	}
 	switch {
-	case applied && made > 0 && open > 0:
+	case partly:
 		return ExitPartly
 	case o == Internal:
 		return ExitInternal
+	case o == Misused:
+		return ExitUsage
 	case o == Cancelled:
 		return ExitCancelled
 	case o == Drift:
 		return ExitDrift
-	case !connected:
+	case undoing && left == 0:
+		return ExitPassed
+	case undoing && r.changedSince():
+		return ExitDrift
+	case failed("connect"):
 		return ExitConnect
-	case v.Failed > 0 || v.Flows.Failed > 0:
+	case undoing:
 		return ExitFailed
-	case v.Unknown > 0 || v.Flows.NotTested > 0 || len(r.Findings) == 0:
+	case v.Failed > 0 || r.proves() && v.Flows.Failed > 0:
+		return ExitFailed
+	case v.Unknown > 0 || r.proves() && v.Flows.NotTested > 0 || len(r.Findings) == 0:
 		return ExitIncomplete
 	}
 	return ExitPassed
+}
+
+// changedSince tells whether a rule could not be taken back because somebody has changed it.
+func (r *Record) changedSince() bool {
+	return r.BackOut != nil && slices.ContainsFunc(r.BackOut.Removals, func(m Removal) bool {
+		c := r.change(m.ID, m.Server)
+		return m.State == Differs && c != nil && c.State != TakenBack
+	})
 }

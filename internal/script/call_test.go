@@ -486,7 +486,7 @@ func TestProver(t *testing.T) {
 		k.send("seen", "443", source.String(), "10.1.0.31:443")
 		k.send("gone", "5050")
 		k.send("something newer")
-		k.send("served", "5000")
+		k.send("served", "5000", "120")
 		k.send("end", "ok")
 		k.drain()
 		return 0, nil
@@ -497,7 +497,7 @@ func TestProver(t *testing.T) {
 	before := time.Now()
 	p.Go()
 	r := p.Report()
-	if r.Lost != "" || r.Served != 5*time.Second || r.Went.Before(before) || !slices.Equal(r.Bound, []uint16{4242}) || r.Busy[443] != 10048 || !slices.Equal(r.Gone, []uint16{5050}) {
+	if r.Lost != "" || r.Served != 5*time.Second || r.Gap != 120*time.Millisecond || r.Went.Before(before) || !slices.Equal(r.Bound, []uint16{4242}) || r.Busy[443] != 10048 || !slices.Equal(r.Gone, []uint16{5050}) {
 		t.Errorf("report %+v", r)
 	}
 	if want := time.Since(r.Began); want < r.Served {
@@ -529,7 +529,7 @@ func TestProverDoubts(t *testing.T) {
 		{"heard", "4242", "token", "10.0.0.1", "10.0.0.2:4242"},
 		{"seen", "443", "", ""}, {"seen", "65979", "10.0.0.1:5", "10.0.0.2:443"},
 		{"gone", ""},
-		{"served", "soon"}, {"served", "-1"}, {"served", "99999999999999999999"},
+		{"served", "soon", "1"}, {"served", "-1", "1"}, {"served", "99999999999999999999", "1"}, {"served", "5000"}, {"served", "5000", "-1"},
 	} {
 		t.Run(f.Line(), func(t *testing.T) {
 			t.Parallel()

@@ -65,7 +65,10 @@ func newInspection() *inspection {
 	return &inspection{
 		read: map[string]bool{}, unknown: map[string]string{}, live: map[rule.Profile][3]int{},
 		networks: map[int]rule.Profile{}, processes: map[int]string{}, started: time.Now(),
-		s: facts.Server{State: facts.Unknown[facts.ServiceState](unreported), UptimeS: facts.Unknown[int64](unreported)},
+		s: facts.Server{
+			State: facts.Unknown[facts.ServiceState](unreported), UptimeS: facts.Unknown[int64](unreported),
+			Certificates: facts.Known([]facts.Certificate{}),
+		},
 	}
 }
 
@@ -118,7 +121,7 @@ func (in *inspection) add(f Frame, now time.Time) {
 		}
 		return n
 	}
-	// incomplete takes back that a section was read: a firewall value that cannot be read may be the one that decides.
+	// incomplete takes back that a section was read: the value that cannot be read may be the one that decides.
 	incomplete := func(section string) {
 		if !ok {
 			in.unknown[section] = "a value could not be read: " + printable.Line(f.Line())
@@ -178,6 +181,15 @@ func (in *inspection) add(f Frame, now time.Time) {
 		if name := printable.Line(f.Field(1)); !slices.Contains(s.Releases.V, name) {
 			s.Releases.V = append(s.Releases.V, name)
 		}
+	case "certificate":
+		c, read := parseCertificate(f)
+		if read {
+			s.Certificates.V = append(s.Certificates.V, c)
+		} else {
+			in.bad++
+		}
+		ok = read
+		incomplete("certificates")
 	case "state":
 		s.State = parseState(f.Field(1), f.Field(2))
 	case "peer":
@@ -260,6 +272,9 @@ func (in *inspection) server() facts.Server {
 			s.Listeners.V[i].Process = "System"
 		}
 	}
+	if w := why("certificates"); w != "" {
+		s.Certificates = facts.Unknown[[]facts.Certificate](w)
+	}
 	if why("state") != "" {
 		s.State = facts.Unknown[facts.ServiceState](why("state"))
 	}
@@ -277,7 +292,7 @@ func (in *inspection) server() facts.Server {
 		}
 		s.Firewall.Interfaces = append(s.Firewall.Interfaces, firewall.Interface{Index: it.Index, Name: it.Name, Addresses: it.Addresses, Profile: p})
 	}
-	for _, section := range []string{"system", "addresses", "networks", "rules-local", "rules-policy", "rules-mdm", "settings", "live", "listeners", "services", "releases", "peers", "clock"} {
+	for _, section := range []string{"system", "addresses", "networks", "rules-local", "rules-policy", "rules-mdm", "settings", "live", "listeners", "services", "releases", "certificates", "peers", "clock"} {
 		if w := why(section); w != "" {
 			s.Missing = append(s.Missing, facts.Missing{Fact: section, Why: w})
 			if strings.HasPrefix(section, "rules-") || section == "settings" {
@@ -304,6 +319,9 @@ func (in *inspection) applyLive(s *facts.Server) {
 			switch in.modify {
 			case 1:
 				set.LocalRulesMerge = rule.No
+				if set.MergeBy == "" {
+					set.MergeBy = firewall.Policy // where the stored settings do not say whose it is, Windows does
+				}
 			case 2:
 				set.BlockAllInbound = rule.Yes
 			}
@@ -335,6 +353,18 @@ func parseListener(row string) (facts.Listener, bool) {
 		return facts.Listener{}, false
 	}
 	return facts.Listener{Address: own, PID: pid}, true
+}
+
+// thumbprint is how .NET writes the SHA-1 of a certificate (X509Certificate2.Thumbprint).
+var thumbprint = regexp.MustCompile(`^[0-9A-F]{40}$`)
+
+// parseCertificate reads what inspect says of one certificate: its store, subject, issuer, thumbprint and last moment.
+func parseCertificate(f Frame) (facts.Certificate, bool) {
+	end, err := time.Parse(time.RFC3339, f.Field(5))
+	c := facts.Certificate{
+		Store: f.Field(1), Subject: printable.Line(f.Field(2)), Issuer: printable.Line(f.Field(3)), Thumbprint: f.Field(4), NotAfter: end.UTC(),
+	}
+	return c, err == nil && (c.Store == "root" || c.Store == "my") && thumbprint.MatchString(c.Thumbprint)
 }
 
 var digits = regexp.MustCompile(`^\d+$`)

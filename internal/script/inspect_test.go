@@ -17,7 +17,7 @@ import (
 	"github.com/qlik-preflight/preflight/internal/firewall/rule"
 )
 
-var sections = []string{"system", "addresses", "networks", "rules-local", "rules-policy", "rules-mdm", "settings", "live", "listeners", "services", "releases", "state", "peers"}
+var sections = []string{"system", "addresses", "networks", "rules-local", "rules-policy", "rules-mdm", "settings", "live", "listeners", "services", "releases", "certificates", "state", "peers"}
 
 // inspected is the server that these frames tell of, each written "kind|field|field". Sections that are not named in
 // unread are reported as read at the end.
@@ -184,7 +184,7 @@ func TestInspectionMissing(t *testing.T) {
 		t.Errorf("services %+v, releases %+v: none is a fact where they were read", all.Services, all.Releases)
 	}
 	none := newInspection().server()
-	if none.Listeners.OK() || none.Services.OK() || none.Releases.OK() || none.State.OK() || none.Clock.OK() || none.Phase() != facts.PhaseUnknown {
+	if none.Listeners.OK() || none.Services.OK() || none.Releases.OK() || none.Certificates.OK() || none.State.OK() || none.Clock.OK() || none.Phase() != facts.PhaseUnknown {
 		t.Errorf("of a server that said nothing something is known: %+v", none)
 	}
 	for _, section := range append([]string{"clock"}, sections...) {
@@ -259,6 +259,59 @@ func TestInspectionState(t *testing.T) {
 			}
 			if !s.State.OK() && s.Phase() != facts.NotInstalled && s.Phase() != facts.PhaseUnknown {
 				t.Errorf("phase = %s", s.Phase())
+			}
+		})
+	}
+}
+
+func TestInspectionCertificates(t *testing.T) {
+	t.Parallel()
+	const (
+		a    = "0123456789ABCDEF0123456789ABCDEF01234567"
+		b    = "89ABCDEF0123456789ABCDEF0123456789ABCDEF"
+		root = "certificate|root|CN=qs-central-CA|CN=qs-central-CA|" + a + "|2036-01-10T00:00:00Z"
+		my   = "certificate|my|CN=qs-rim1\x1b[2J\r\nx|CN=qs-central-CA|" + b + "|2036-01-10T02:00:00+02:00"
+	)
+	end := time.Date(2036, 1, 10, 0, 0, 0, 0, time.UTC)
+	s := inspected("", root, my)
+	want := []facts.Certificate{
+		{Store: "root", Subject: "CN=qs-central-CA", Issuer: "CN=qs-central-CA", Thumbprint: a, NotAfter: end},
+		{Store: "my", Subject: "CN=qs-rim1[2J x", Issuer: "CN=qs-central-CA", Thumbprint: b, NotAfter: end},
+	}
+	if !s.Certificates.OK() || !slices.Equal(s.Certificates.V, want) || len(s.Roots()) != 1 || missing(s, "certificates") != "" {
+		t.Errorf("certificates = %+v, missing %+v; want %+v", s.Certificates, s.Missing, want)
+	}
+	if none, err := json.Marshal(inspected("").Certificates); string(none) != "[]" {
+		t.Errorf("none at all is %s, %v", none, err)
+	}
+
+	// One that cannot be read may be the one that matters.
+	for name, test := range map[string]struct {
+		unread string
+		lines  []string
+		why    string
+	}{
+		"nothing said":         {"certificates", nil, "did not report"},
+		"one, but no end":      {"certificates", []string{root}, "did not report"},
+		"denied half way":      {"certificates", []string{root, "unknown|certificates|T|80070005|C|Zugriff\r\nverweigert"}, "Zugriff verweigert (0x80070005)"},
+		"of the user":          {"", []string{root, "certificate|user|CN=x|CN=x|" + a + "|2036-01-10T00:00:00Z"}, "could not be read"},
+		"of no store":          {"", []string{"certificate||CN=x|CN=x|" + a + "|2036-01-10T00:00:00Z"}, "could not be read"},
+		"Root":                 {"", []string{"certificate|Root|CN=x|CN=x|" + a + "|2036-01-10T00:00:00Z"}, "could not be read"},
+		"small letters":        {"", []string{root, "certificate|root|CN=x|CN=x|" + strings.ToLower(a) + "|2036-01-10T00:00:00Z"}, "could not be read"},
+		"a short thumbprint":   {"", []string{"certificate|root|CN=x|CN=x|" + a[1:] + "|2036-01-10T00:00:00Z"}, a[1:]},
+		"a longer thumbprint":  {"", []string{"certificate|root|CN=x|CN=x|" + a + "\n|2036-01-10T00:00:00Z"}, "could not be read"},
+		"a thumbprint of text": {"", []string{"certificate|root|CN=x|CN=x|" + a[3:] + "');|2036-01-10T00:00:00Z"}, "could not be read"},
+		"no date":              {"", []string{"certificate|root|CN=x|CN=x|" + a}, "could not be read"},
+		"a date without hours": {"", []string{"certificate|root|CN=x|CN=x|" + a + "|2036-01-10"}, "could not be read"},
+		"a date in German":     {"", []string{"certificate|my|CN=x|CN=x|" + a + "|10.01.2036 00:00:00"}, "10.01.2036"},
+		"a time of nowhere":    {"", []string{"certificate|my|CN=x|CN=x|" + a + "|2036-01-10T00:00:00"}, "could not be read"},
+		"nothing at all":       {"", []string{root, "certificate"}, "could not be read"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := inspected(test.unread, test.lines...)
+			if s.Certificates.OK() || len(s.Roots()) != 0 || !strings.Contains(s.Certificates.Unknown, test.why) || missing(s, "certificates") != s.Certificates.Unknown {
+				t.Errorf("certificates = %+v, missing %+v; want unknown: %s", s.Certificates, s.Missing, test.why)
 			}
 		})
 	}
@@ -528,6 +581,7 @@ func FuzzInspection(f *testing.F) {
 		"listener\tTCP 0.0.0.0:443 0.0.0.0:0 X 4\nread\tlisteners",
 		"peer\tx\tfe80::1%1\t10.0.0.1\t0\npeer\tx\t10.0.0.2\t\t1",
 		"setting\tpolicy\tStandardProfile\tEnableFirewall\t0\nlive\t257\t1\t1\t1\nactive\t-1\t2\nread\tlive",
+		"certificate\tmy\tCN=x\tCN=y\t0123456789ABCDEF0123456789ABCDEF01234567\t2036-01-10T00:00:00Z\nread\tcertificates",
 		"state\t200\t{\"value\":1}\nread\tstate\nclock\t2026-03-04T05:06:07Z\nunknown\tstate",
 		"system\nservice\nrelease\nprocess\nrule\nread\nunknown\n\n",
 	} {
@@ -551,6 +605,11 @@ func FuzzInspection(f *testing.F) {
 		for _, l := range s.Listeners.V {
 			if l.Address.Port() == 0 || !l.Address.IsValid() {
 				t.Errorf("listener %+v", l)
+			}
+		}
+		for _, c := range s.Certificates.V {
+			if !s.Certificates.OK() || !thumbprint.MatchString(c.Thumbprint) || c.NotAfter.Location() != time.UTC || c.Store != "root" && c.Store != "my" {
+				t.Errorf("certificates %+v", s.Certificates)
 			}
 		}
 		for _, m := range s.Missing {

@@ -2,8 +2,17 @@ package script_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha1"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
+	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/netip"
 	"os"
@@ -33,7 +42,7 @@ func (p powerShell) Run(ctx context.Context, command string, stdin io.Reader, st
 		return 0, errors.New("an unknown command")
 	}
 	if p.standIns != "" {
-		for _, name := range []string{"windows", "netsecurity", "registry"} {
+		for _, name := range []string{"windows", "netsecurity", "registry", "certificates"} {
 			file, err := filepath.Abs("testdata/standins/" + name + ".ps1")
 			if err != nil {
 				return 0, err
@@ -65,11 +74,16 @@ func (p powerShell) Run(ctx context.Context, command string, stdin io.Reader, st
 
 const rulesKey = "registry/SYSTEM/CurrentControlSet/Services/SharedAccess/Parameters/FirewallPolicy/FirewallRules"
 
-// standIns makes the state of a server: a folder, with one rule in the local store.
+// standIns makes the state of a server: a folder, with one rule in the local store and no certificates.
 func standIns(t *testing.T) powerShell {
 	t.Helper()
 	p := powerShell{path: tier.PowerShell(t), standIns: t.TempDir()}
 	p.put(t, rulesKey+"/values", "RemoteDesktop-In\tsz\tv2.29|Action=Allow|Active=TRUE|Dir=In|Protocol=6|LPort=3389|Name=Größe|\n")
+	for _, store := range []string{"Root", "My"} {
+		if err := os.MkdirAll(filepath.Join(p.standIns, "certificates", "LocalMachine", store), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
 	return p
 }
 
@@ -145,6 +159,9 @@ func TestPowerShellInspect(t *testing.T) {
 	if !slices.ContainsFunc(s.Missing, func(m facts.Missing) bool { return m.Fact == "rules-policy" && m.Why != "" }) {
 		t.Errorf("unknown = %+v; the policy's rules could not be read", s.Missing)
 	}
+	if !s.Certificates.OK() || len(s.Certificates.V) != 0 {
+		t.Errorf("certificates = %+v; there are none", s.Certificates)
+	}
 	if !s.Clock.OK() || s.Clock.V.AheadMS > 1000 || s.Clock.V.AheadMS < -1000 {
 		t.Errorf("clock = %+v; it is this machine's", s.Clock)
 	}
@@ -160,13 +177,68 @@ func TestPowerShellInspectUnknown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"rules-local", "networks", "listeners"} {
+	for _, want := range []string{"rules-local", "networks", "listeners", "certificates"} {
 		if !slices.ContainsFunc(s.Missing, func(m facts.Missing) bool { return m.Fact == want }) {
 			t.Errorf("%s is not unknown, but there was nothing to read: %+v", want, s.Missing)
 		}
 	}
 	if s.Listeners.OK() {
 		t.Error("a netstat that printed nothing was taken for a server without listeners")
+	}
+}
+
+// certify puts a certificate into a store of the server, Root or My, and gives what inspect should say of it. Qlik Sense's
+// own have the extension 1.3.6.1.5.5.7.13.3.
+func (p powerShell) certify(t *testing.T, store, name, issuer string, qlik bool) facts.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
+		NotBefore: time.Date(2026, 1, 10, 0, 0, 0, 0, time.UTC), NotAfter: time.Date(2036, 1, 10, 12, 30, 0, 0, time.UTC),
+		BasicConstraintsValid: true, IsCA: store == "Root", KeyUsage: x509.KeyUsageDigitalSignature,
+	}
+	if qlik {
+		c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 13, 3}, Value: []byte{5, 0}}}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, c, &x509.Certificate{Subject: pkix.Name{CommonName: issuer}}, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.put(t, "certificates/LocalMachine/"+store+"/"+name+".cer", string(der))
+	return facts.Certificate{
+		Store: strings.ToLower(store), Subject: "CN=" + name, Issuer: "CN=" + issuer, Thumbprint: fmt.Sprintf("%X", sha1.Sum(der)), NotAfter: c.NotAfter,
+	}
+}
+
+func TestPowerShellInspectCertificates(t *testing.T) {
+	t.Parallel()
+	p := standIns(t)
+	p.certify(t, "Root", "Some Root CA", "Some Root CA", false)
+	p.certify(t, "My", "WinRM", "WinRM", false)
+	want := []facts.Certificate{p.certify(t, "Root", "bücher-CA", "bücher-CA", true), p.certify(t, "My", "qs-rim1", "bücher-CA", true)}
+	s, err := script.Inspect(t.Context(), p, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !s.Certificates.OK() || !slices.Equal(s.Certificates.V, want) {
+		t.Errorf("certificates = %+v, want %+v", s.Certificates, want)
+	}
+
+	for store, why := range map[string]string{"Root": "Access is denied. (0x80070005)", "My": "Access is denied. (0x80070005)", "": "The system cannot find the file specified. (0x80070002)"} {
+		p := standIns(t)
+		p.certify(t, "Root", "qs-central-CA", "qs-central-CA", true)
+		if store != "" {
+			p.put(t, "certificates/LocalMachine/"+store+"/denied", "")
+		} else if err := os.Remove(filepath.Join(p.standIns, "certificates", "LocalMachine", "My")); err != nil {
+			t.Fatal(err)
+		}
+		s, err := script.Inspect(t.Context(), p, false, nil)
+		if err != nil || s.Certificates.Unknown != why || !s.Services.OK() {
+			t.Errorf("%s: %v, certificates = %+v, services = %+v; want unknown: %s", store, err, s.Certificates, s.Services, why)
+		}
 	}
 }
 

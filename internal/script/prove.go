@@ -240,8 +240,8 @@ func (p *Prover) add(f Frame, now time.Time) {
 			r.Gone = append(r.Gone, p)
 		}
 	case "served":
-		if d := ms(1); !bad {
-			r.Served, r.Began = d, now.Add(-d)
+		if d, gap := ms(1), ms(2); !bad {
+			r.Served, r.Began, r.Gap = d, now.Add(-d), gap
 		}
 	}
 	if bad && r.Lost == "" {

@@ -169,11 +169,14 @@ func TestScriptsDoWhatTheySay(t *testing.T) {
 		if found = slices.Compact(found); !slices.Equal(found, allowed[op.Name]) {
 			t.Errorf("%s calls %q, want %q", op.Name, found, allowed[op.Name])
 		}
-		for _, m := range []string{"SetValue", "DeleteValue", "CreateSubKey", "DeleteSubKey", "WriteAll", "File]::", "Environment]::Set"} {
+		for _, m := range []string{"SetValue", "DeleteValue", "CreateSubKey", "DeleteSubKey", "WriteAll", "File]::", "Environment]::Set", "OpenFlags]::", "MaxAllowed", "'ReadWrite", "PrivateKey"} {
 			if strings.Contains(op.Text, m) {
 				t.Errorf("%s calls %s", op.Name, m)
 			}
 		}
+	}
+	if strings.Count(inspectText, "OpenFlags") != 1 || !strings.Contains(inspectText, ".OpenFlags]'ReadOnly, OpenExistingOnly')") {
+		t.Error("inspect does not open the certificate stores for reading only")
 	}
 	for _, want := range []string{"-Direction Inbound", "-Action Allow", "-Protocol TCP", "-EdgeTraversalPolicy Block", "-PolicyStore PersistentStore", "-Group '" + Group + "'", "-Name $f[1]"} {
 		if strings.Count(addText, want) != 1 {

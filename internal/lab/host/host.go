@@ -2,11 +2,13 @@ package host
 
 import (
 	"cmp"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/qlik-preflight/preflight/internal/firewall/rule"
 )
@@ -17,16 +19,20 @@ type Host struct {
 	Address netip.Prefix
 	Profile rule.Profile // of its one network
 
+	ToBegin time.Duration // how long each script takes until it begins
+	ToAdd   time.Duration // and each rule to be added
+
 	network *Network
 
-	mu        sync.Mutex
-	rules     map[string]map[string]string // by store, by id
-	settings  []Setting
-	listeners map[uint16]*listener
-	services  []Service
-	releases  []string
-	state     int // of the repository service, as /status/servicestate tells it
-	owners    map[int]string
+	mu           sync.Mutex
+	rules        map[string]map[string]string // by store, by id
+	settings     []Setting
+	listeners    map[uint16]*listener
+	services     []Service
+	releases     []string
+	certificates []Certificate
+	state        int            // of the repository service, as /status/servicestate tells it
+	owners       map[int]string // names of processes, by id
 }
 
 // Setting is one value of a firewall profile in the registry.
@@ -39,6 +45,14 @@ type Setting struct {
 type Service struct {
 	Name, State, Start, Path string
 	PID                      int
+}
+
+// Certificate is one that Qlik Sense made, in a certificate store of the computer.
+type Certificate struct {
+	Store           string // root or my
+	Subject, Issuer string
+	Thumbprint      string // 40 capital hex digits
+	NotAfter        time.Time
 }
 
 // listener is a port somebody listens on.
@@ -75,6 +89,13 @@ func (h *Host) AddRule(store, id, text string) {
 	h.rules[store][id] = text
 }
 
+// RemoveRule takes a rule out of a store, as somebody at the server would.
+func (h *Host) RemoveRule(store, id string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.rules[store], id)
+}
+
 // Rules are the rules of a store, by id.
 func (h *Host) Rules(store string) map[string]string {
 	h.mu.Lock()
@@ -86,10 +107,24 @@ func (h *Host) Rules(store string) map[string]string {
 	return all
 }
 
+// RuleSet is every rule of every store, byte for byte and in a fixed order, to be compared.
+func (h *Host) RuleSet() string {
+	var b strings.Builder
+	for _, store := range []string{"local", "policy", "mdm"} {
+		for _, r := range h.sortedRules(store) {
+			fmt.Fprintf(&b, "%s\t%s\t%s\n", store, r[0], r[1])
+		}
+	}
+	return b.String()
+}
+
 // Set sets a value of a firewall profile.
 func (h *Host) Set(s Setting) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.settings = slices.DeleteFunc(h.settings, func(old Setting) bool {
+		return old.Store == s.Store && old.Profile == s.Profile && old.Name == s.Name
+	})
 	h.settings = append(h.settings, s)
 }
 
@@ -101,6 +136,20 @@ func (h *Host) AddService(s Service, process string) {
 	if s.PID != 0 {
 		h.owners[s.PID] = process
 	}
+}
+
+// AddProcess starts a process that is no service.
+func (h *Host) AddProcess(pid int, name string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.owners[pid] = name
+}
+
+// AddCertificate puts a certificate into its store.
+func (h *Host) AddCertificate(c Certificate) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.certificates = append(h.certificates, c)
 }
 
 // AddRelease installs a product.
@@ -196,7 +245,8 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// connections is the server's TCP table: who is connected to a port.
+// connections is the server's TCP table: who is connected to a port, whether its process has taken the connection yet or
+// not.
 func (h *Host) connections(port uint16) []netip.AddrPort {
 	h.mu.Lock()
 	l := h.listeners[port]
@@ -204,15 +254,7 @@ func (h *Host) connections(port uint16) []netip.AddrPort {
 	if l == nil {
 		return nil
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var from []netip.AddrPort
-	for c := range l.conns {
-		if a, ok := h.network.source(c.Conn); ok {
-			from = append(from, a)
-		}
-	}
-	return from
+	return h.network.connected(portOf(l.Addr()))
 }
 
 // What real finds instead of a port.
@@ -226,67 +268,14 @@ const (
 func (h *Host) real(from netip.Addr, port uint16) uint16 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	on := h.enabled()
 	l := h.listeners[port]
 	switch {
-	case on && !h.admits(from, port):
-		return dropped
-	case l == nil && on:
+	case h.enabled(h.Profile) && (!h.admits(from, port, l) || l == nil && h.stealth(h.Profile)):
 		return dropped
 	case l == nil:
 		return refused
 	}
 	return l.Addr().(*net.TCPAddr).AddrPort().Port()
-}
-
-// key is the registry key of the profile in force.
-func (h *Host) key() string {
-	return map[rule.Profile]string{rule.Domain: "DomainProfile", rule.Private: "StandardProfile", rule.Public: "PublicProfile"}[h.Profile]
-}
-
-// setting is a firewall setting in force: a policy's word counts before the local one.
-func (h *Host) setting(name string, absent int) int {
-	value := absent
-	for _, store := range []string{"local", "policy"} {
-		for _, s := range h.settings {
-			if s.Store == store && s.Profile == h.key() && s.Name == name {
-				value = s.Value
-			}
-		}
-	}
-	return value
-}
-
-func (h *Host) enabled() bool { return h.setting("EnableFirewall", 1) != 0 }
-
-// admits tells whether the firewall lets a connection in: it must be allowed by a rule and blocked by none.
-func (h *Host) admits(from netip.Addr, port uint16) bool {
-	if h.setting("DoNotAllowExceptions", 0) != 0 {
-		return false
-	}
-	allowed := false
-	for store, rules := range h.rules {
-		if store == "local" && h.setting("AllowLocalPolicyMerge", 1) == 0 {
-			continue
-		}
-		for _, text := range rules {
-			r, err := rule.Parse(text)
-			if err != nil || r.Active != rule.Yes || r.Dir != "In" || !r.Profiles.Has(h.Profile) {
-				continue
-			}
-			if (r.Protocol != 6 && r.Protocol != rule.AnyProtocol) || !r.LocalPorts.Contains(port) {
-				continue
-			}
-			if r.RemoteAddrs.Contains(netip.PrefixFrom(from, from.BitLen())) != rule.Yes {
-				continue
-			}
-			if r.Action == "Block" {
-				return false
-			}
-			allowed = allowed || r.Action == "Allow"
-		}
-	}
-	return allowed
 }
 
 // rows are the listening rows of netstat -ano.
@@ -311,6 +300,8 @@ func (h *Host) sortedRules(store string) [][2]string {
 	for id, text := range h.Rules(store) {
 		all = append(all, [2]string{id, text})
 	}
-	slices.SortFunc(all, func(a, b [2]string) int { return cmp.Compare(strings.ToLower(a[0]), strings.ToLower(b[0])) })
+	slices.SortFunc(all, func(a, b [2]string) int {
+		return cmp.Or(cmp.Compare(strings.ToLower(a[0]), strings.ToLower(b[0])), cmp.Compare(a[0], b[0]))
+	})
 	return all
 }

@@ -128,6 +128,19 @@ func (n *Network) source(c net.Conn) (netip.AddrPort, bool) {
 	return n.sources[p], n.sources[p].IsValid()
 }
 
+// connected are the simulated addresses of the connections to a real port.
+func (n *Network) connected(port uint16) []netip.AddrPort {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var from []netip.AddrPort
+	for p, a := range n.sources {
+		if p.to == port {
+			from = append(from, a)
+		}
+	}
+	return from
+}
+
 // forget drops a connection that its accepting side is about to close.
 func (n *Network) forget(c net.Conn) {
 	n.mu.Lock()

@@ -45,6 +45,9 @@ func (h *Host) Run(ctx context.Context, command string, stdin io.Reader, stdout,
 		fmt.Fprintf(stderr, "the lab answers preflight's own scripts only\r\n")
 		return 1, nil
 	}
+	if err := wait(ctx, h.ToBegin); err != nil {
+		return 1, err
+	}
 	t := &talk{in: in, out: stdout}
 	start, err := t.read()
 	if err != nil || start.Kind() != "start" {
@@ -154,13 +157,9 @@ func (h *Host) inspect(ctx context.Context, t *talk) error {
 		t.send("setting", s.Store, s.Profile, s.Name, s.Value)
 	}
 	t.send("read", "settings")
-	modify := 0
-	if h.setting("AllowLocalPolicyMerge", 1) == 0 {
-		modify = 1
-	}
-	t.send("active", int(h.Profile), modify)
+	t.send("active", int(h.Profile), h.modify())
 	for _, p := range []rule.Profile{rule.Domain, rule.Private, rule.Public} {
-		t.send("live", int(p), bit(h.enabled()), h.setting("DoNotAllowExceptions", 0), 0)
+		t.send("live", int(p), bit(h.enabled(p)), bit(h.shielded(p)), bit(h.open(p)))
 	}
 	t.send("read", "live")
 	h.mu.Unlock()
@@ -180,6 +179,10 @@ func (h *Host) inspect(ctx context.Context, t *talk) error {
 		t.send("release", r, "")
 	}
 	t.send("read", "releases")
+	for _, c := range h.certificates {
+		t.send("certificate", c.Store, c.Subject, c.Issuer, c.Thumbprint, c.NotAfter.UTC().Format(time.RFC3339))
+	}
+	t.send("read", "certificates")
 	h.mu.Unlock()
 	if askState {
 		h.askState(ctx, t)
@@ -214,7 +217,7 @@ func (h *Host) askState(ctx context.Context, t *talk) {
 	t.send("read", "state")
 }
 
-func (h *Host) add(_ context.Context, t *talk) error {
+func (h *Host) add(ctx context.Context, t *talk) error {
 	for {
 		f, err := t.read()
 		if err != nil {
@@ -227,6 +230,9 @@ func (h *Host) add(_ context.Context, t *talk) error {
 		if err != nil {
 			t.send("failed", f.Field(1), "System.Exception", "80131500", "NotSpecified", err.Error())
 			continue
+		}
+		if err := wait(ctx, h.ToAdd); err != nil {
+			return err
 		}
 		h.mu.Lock()
 		there, exists := h.rules["local"][r.ID]
@@ -242,12 +248,9 @@ func (h *Host) add(_ context.Context, t *talk) error {
 		}
 	}
 	h.mu.Lock()
-	live := false
-	for id, text := range h.rules["local"] {
-		r, err := rule.Parse(text)
-		live = live || err == nil && strings.HasPrefix(id, "preflight-") && r.Active == rule.Yes && r.Profiles.Has(h.Profile)
-	}
-	live = live && h.enabled() && h.setting("AllowLocalPolicyMerge", 1) != 0 && h.setting("DoNotAllowExceptions", 0) == 0
+	// INetFwPolicy2's IsRuleGroupCurrentlyEnabled takes policies and the state of the firewall into account.
+	live := h.enabled(h.Profile) && !h.shielded(h.Profile) &&
+		slices.ContainsFunc(h.inForce(), func(r rule.Rule) bool { return r.Group == script.Group })
 	h.mu.Unlock()
 	t.send("group", bit(live))
 	return nil
@@ -358,9 +361,11 @@ func (h *Host) prove(ctx context.Context, t *talk) error {
 		p.expect("dial " + d.ID)
 		p.wg.Go(func() { p.dial(ctx, began, d, side.Limits) })
 	}
-	look := time.NewTicker(20 * time.Millisecond)
+	look := time.NewTicker(5 * time.Millisecond)
 	defer look.Stop()
+	looked, gap := began, time.Duration(0)
 	for {
+		gap, looked = max(gap, time.Since(looked)), time.Now()
 		p.look(side.Watches, old)
 		if p.done() && time.Since(began) >= side.Limits.Least {
 			break
@@ -374,7 +379,7 @@ func (h *Host) prove(ctx context.Context, t *talk) error {
 		}
 		break
 	}
-	t.send("served", time.Since(began).Milliseconds())
+	t.send("served", time.Since(began).Milliseconds(), max(gap, time.Since(looked)).Milliseconds())
 	return nil
 }
 

@@ -96,6 +96,23 @@ try {
       } finally { $key.Close() }
     }
   }
+  Read-Section 'certificates' {
+    # Those that Qlik Sense made, in the computer's own stores of trusted roots and of personal certificates.
+    $location = [Security.Cryptography.X509Certificates.StoreLocation]::LocalMachine
+    foreach ($name in 'Root', 'My') {
+      $store = [Activator]::CreateInstance([Security.Cryptography.X509Certificates.X509Store], [object[]]@($name, $location))
+      try {
+        $store.Open([Security.Cryptography.X509Certificates.OpenFlags]'ReadOnly, OpenExistingOnly')
+        foreach ($certificate in $store.Certificates) {
+          foreach ($extension in $certificate.Extensions) {
+            if ($extension.Oid.Value -cne '1.3.6.1.5.5.7.13.3') { continue }
+            Send-Frame 'certificate' $name.ToLowerInvariant() $certificate.Subject $certificate.Issuer $certificate.Thumbprint ($certificate.NotAfter.ToUniversalTime().ToString('s') + 'Z')
+            break
+          }
+        }
+      } finally { $store.Close() }
+    }
+  }
   if ($state) {
     Read-Section 'state' {
       $request = [Net.WebRequest]::Create('http://localhost:4444/status/servicestate')

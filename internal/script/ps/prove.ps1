@@ -4,8 +4,8 @@
 #      limits DIAL HOLD LEAST MOST (milliseconds), then "set", later "go"
 # Out: bound PORT | busy PORT CODE, "ready"; dialled ID RESULT CODE STARTED MS LOCAL REPLY; accepted PORT FROM;
 #      heard PORT TOKEN FROM TO;
-#      seen PORT FROM TO; gone PORT (watched, but at some moment nobody listened there); "served MS"
-# It serves LEAST after go and ends as soon as it heard and saw what it was told to expect, after MOST in any case.
+#      seen PORT FROM TO; gone PORT (watched, but at some moment nobody listened there); "served MS GAP"
+# (GAP: the longest that it did not look at the TCP table). It serves LEAST after go and ends as soon as it heard and saw what it was told to expect, after MOST in any case.
 # WORDS are what it says on a connection: token, tls (a client hello), http (GET /status/servicestate) or nothing.
 $listens = @(); $watches = @(); $dials = @()
 while ($true) {
@@ -87,7 +87,7 @@ try {
   $f = Read-Frame
   if ($f[0] -cne 'go') { throw 'told to stop before go' }
   $clock.Restart()
-  $look = 0
+  $look = 0; $looked = 0; $gap = 0
   while ($true) {
     $now = $clock.ElapsedMilliseconds
     foreach ($dial in $dials) {
@@ -152,6 +152,10 @@ try {
     }
     if ($watches.Count -and $now -ge $look) {
       $look = $now + 100
+      if ($old.Count -le 2000) {
+        $gap = [Math]::Max($gap, $now - $looked)
+        $looked = $now
+      }
       $open = @(foreach ($end in [Net.NetworkInformation.IPGlobalProperties]::GetIPGlobalProperties().GetActiveTcpListeners()) { $end.Port })
       foreach ($watch in $watches) {
         if ($watch.gone -or $open -contains $watch.port) { continue }
@@ -174,7 +178,8 @@ try {
     if ($now -ge $least -and $left -eq 0) { break }
     [Threading.Thread]::Sleep(10)
   }
-  Send-Frame 'served' $clock.ElapsedMilliseconds
+  $now = $clock.ElapsedMilliseconds
+  Send-Frame 'served' $now ([Math]::Max($gap, $now - $looked))
   Send-Frame 'end' 'ok'
 } catch { Send-Failure 'end' 'error' $_ } finally {
   foreach ($side in $listens + $talks + $dials) { if ($side.socket) { $side.socket.Close() } }

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/qlik-preflight/preflight/internal/engine"
+	"github.com/qlik-preflight/preflight/internal/proof"
+	"github.com/qlik-preflight/preflight/internal/record"
+)
+
+func (a *app) applyCommand() *cobra.Command {
+	var digest string
+	cmd := &cobra.Command{
+		Use:   "apply RUN --approve DIGEST",
+		Short: "add the rules of an approved plan, and prove them",
+		Long: `apply looks at the servers again, proves what works before, adds the rules of the run's plan, and proves every flow
+after. RUN is a folder, its name below --runs, or last. DIGEST is what the approved ticket quotes: the SHA-256 of
+plan.json, or at least its first 12 characters. If the servers now need anything that the plan does not hold, nothing
+is added. Run again after a failure, it adds only what is still missing.`,
+		Args: oneArgument("RUN"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			j, r, err := a.open(args[0])
+			if err != nil {
+				return err
+			}
+			if err := approve(j.Dir(), r, digest); err != nil {
+				j.Close()
+				return err
+			}
+			c, err := a.connector(cmd, r.Site, r.Run.SiteFile)
+			if err != nil {
+				j.Close()
+				return err
+			}
+			before := inPlace(r)
+			w, err := a.resume(j, r, c, "apply")
+			if err != nil {
+				return err
+			}
+			ctx := cmd.Context()
+			return w.do(ctx,
+				func() error { return w.ConnectAll(ctx) },
+				func() error { return w.Inspect(ctx) },
+				func() error {
+					if before > 0 {
+						return nil // the proofs of before are those of the first time
+					}
+					return w.Prove(ctx, proof.Baseline, false)
+				},
+				func() error { return w.Apply(ctx, "digest", strings.ToLower(digest)) },
+				func() error { return w.Prove(ctx, proof.AfterApply, true) },
+			)
+		},
+	}
+	cmd.Flags().StringVar(&digest, "approve", "", "the digest of the approved plan, or its first 12 characters or more")
+	a.runsFlag(cmd)
+	a.passwordFlag(cmd)
+	return cmd
+}
+
+// approve tells whether a digest is that of a run's plan, and the plan's file still what was planned.
+func approve(dir string, r record.Record, digest string) error {
+	const hint = "the digest of the approved plan stands in its ticket: --approve 9f2c41d07ab3"
+	digest = strings.ToLower(digest)
+	switch {
+	case r.Change.PlanSHA256 == "":
+		return usage("preflight plan -f "+r.Run.SiteFile, "the run %s has no plan", r.Run.ID)
+	case digest == "":
+		return usage(hint, "--approve is missing")
+	case len(digest) < 12 || len(digest) > 64 || strings.Trim(digest, "0123456789abcdef") != "":
+		return usage(hint, "--approve %q is not a digest: 12 to 64 characters of 0-9 and a-f", digest)
+	case !strings.HasPrefix(r.Change.PlanSHA256, digest):
+		return usage("apply the run that was approved, or have this one approved", "--approve %s is not the digest of this run's plan", digest)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, engine.PlanFile))
+	if err != nil {
+		return usage("plan again: preflight plan -f "+r.Run.SiteFile, "reading the approved plan: %w", cause(err))
+	}
+	if sum := sha256.Sum256(text); hex.EncodeToString(sum[:]) != r.Change.PlanSHA256 {
+		return usage("plan again: preflight plan -f "+r.Run.SiteFile, "%s was changed after it was planned", filepath.Join(dir, engine.PlanFile))
+	}
+	return nil
+}

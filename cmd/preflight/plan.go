@@ -1,0 +1,40 @@
+package main
+
+import "github.com/spf13/cobra"
+
+func (a *app) planCommand() *cobra.Command {
+	var file, ticket string
+	cmd := &cobra.Command{
+		Use:   "plan -f site.yaml [--ticket CHG…]",
+		Short: "begin a run: what would be added, with its ticket and its way back",
+		Long: `plan connects to every server of a site, inspects it, and works out the smallest firewall rules that are missing. It
+changes nothing on the servers. The run's folder gets plan.json, whose SHA-256 is the digest to approve, ticket.txt to
+paste into the change form, and backout/, PowerShell that takes everything back.`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := readSite(cmd, file)
+			if err != nil {
+				return err
+			}
+			c, err := a.connector(cmd, s, file)
+			if err != nil {
+				return err
+			}
+			w, err := a.start(s, file, c, "plan", ticket)
+			if err != nil {
+				return err
+			}
+			ctx := cmd.Context()
+			return w.do(ctx,
+				func() error { return w.ConnectAll(ctx) },
+				func() error { return w.Inspect(ctx) },
+				w.Plan,
+			)
+		},
+	}
+	siteFlag(cmd, &file)
+	cmd.Flags().StringVar(&ticket, "ticket", "", "the number of the change ticket, for the record and the rules' story")
+	a.runsFlag(cmd)
+	a.passwordFlag(cmd)
+	return cmd
+}

@@ -1,0 +1,361 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/qlik-preflight/preflight/checks"
+	"github.com/qlik-preflight/preflight/internal/engine"
+	"github.com/qlik-preflight/preflight/internal/printable"
+	"github.com/qlik-preflight/preflight/internal/record"
+	"github.com/qlik-preflight/preflight/internal/site"
+	"github.com/qlik-preflight/preflight/reports"
+)
+
+// session is a command at work on a run.
+type session struct {
+	*engine.Engine
+	app     *app
+	command string
+	journal *record.Journal
+	told    *progress
+}
+
+// appended is called after each event that a command wrote to its journal; tests end the process there.
+var appended = func() {}
+
+// times are those of a proof, if a test has set them.
+var times *engine.Times
+
+const runsDefault = "preflight-runs"
+
+func (a *app) runsFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&a.runs, "runs", runsDefault, "the folder of runs")
+}
+
+// start begins a run of a site with a command. file is the site file as the operator named it, "" if there is none.
+func (a *app) start(s site.Site, file string, c engine.Connector, command, ticket string) (*session, error) {
+	path := ""
+	if file != "" {
+		var err error
+		if path, err = filepath.Abs(file); err != nil {
+			return nil, fmt.Errorf("finding the site file: %w", err)
+		}
+	}
+	j, id, err := newRun(a.runs, s.Name, time.Now())
+	if err != nil {
+		return nil, usage("name another folder with --runs", "%w", err)
+	}
+	w := &session{app: a, command: command, journal: j, told: newProgress()}
+	w.Engine, err = engine.New(s, c, j, w.emit)
+	if err == nil {
+		w.SiteFile = file
+		err = errors.Join(w.Start(id, tool(), path), w.Begin(command, operator(), ticket))
+	}
+	return w.ready(err)
+}
+
+// resume goes on with a run.
+func (a *app) resume(j *record.Journal, rec record.Record, c engine.Connector, command string) (*session, error) {
+	w := &session{app: a, command: command, journal: j, told: newProgress()}
+	var err error
+	w.Engine, err = engine.Resume(rec, c, j, w.emit)
+	if err == nil {
+		err = w.Begin(command, operator(), "")
+	}
+	return w.ready(err)
+}
+
+func (w *session) ready(err error) (*session, error) {
+	if err != nil {
+		w.told.end()
+		return nil, errors.Join(err, w.journal.Close())
+	}
+	if times != nil {
+		w.Times = *times
+	}
+	return w, nil
+}
+
+// emit writes an event to the journal, and only then lets anybody see it.
+func (w *session) emit(ev record.Event) error {
+	if err := w.journal.Append(ev); err != nil {
+		return err
+	}
+	appended()
+	w.told.add(w.app.stderr, reports.Line(ev))
+	if w.app.format == "jsonl" {
+		b, err := record.EncodeEvent(ev)
+		if err != nil {
+			return err
+		}
+		w.told.add(w.app.result, string(b))
+	}
+	return nil
+}
+
+// do runs stages until one breaks the command off, ends the command, and writes what is left of it. Its error is the run's
+// exit code.
+func (w *session) do(ctx context.Context, stages ...func() error) (err error) {
+	defer func() { err = errors.Join(err, w.journal.Close()) }()
+	var broke error
+	for _, stage := range stages {
+		if broke = stage(); broke != nil {
+			break
+		}
+	}
+	if errors.Is(broke, context.DeadlineExceeded) && ctx.Err() != nil {
+		broke = fmt.Errorf("the %v that --timeout allows are over: %w", w.app.timeout, context.DeadlineExceeded)
+	}
+	ended := w.End(broke)
+	w.told.end()
+	return w.finish(errors.Join(broke, ended))
+}
+
+// onward goes on with the other servers after a stage that could not use some: the record says so.
+func onward(err error) error {
+	if errors.Is(err, engine.ErrStopped) {
+		return nil
+	}
+	return err
+}
+
+// finish writes the reports and the result, and ends with the run's exit code. broke is why the command broke off, if it
+// did. What cannot be written any more is said, and does not keep the rest from being shown: the way back above all.
+func (w *session) finish(broke error) error {
+	r := w.Record()
+	text, err := reports.JSON(r)
+	sum := fmt.Sprintf("%x", sha256.Sum256(text))
+	files := []struct {
+		name string
+		data []byte
+	}{{"record.json", text}, {"ticket.txt", nil}, {"gpo-request.txt", reports.PolicyRequest(r)}}
+	if r.Change.PlanSHA256 != "" {
+		files[1].data = reports.Ticket(r, sum)
+	}
+	written := map[string]bool{}
+	for _, f := range files {
+		if err == nil && f.data != nil {
+			err = w.journal.WriteFile(f.name, f.data)
+			written[f.name] = err == nil
+		}
+	}
+	errs := []error{broke, err, w.write(r, text, sum, written)}
+	for _, e := range errs {
+		if e != nil {
+			fmt.Fprintf(w.app.stderr, "error: %s\n", printable.Line(strings.TrimPrefix(e.Error(), engine.ErrStopped.Error()+": ")))
+		}
+	}
+	for _, hint := range w.hints(r, broke) {
+		fmt.Fprintf(w.app.stderr, "hint: %s\n", printable.Line(hint))
+	}
+	switch code := r.Verdict.ExitCode; {
+	case code != record.ExitPassed:
+		return exit(code)
+	case errs[1] != nil || errs[2] != nil:
+		return exit(record.ExitInternal)
+	}
+	return nil
+}
+
+// write writes the result in the format that was asked for.
+func (w *session) write(r record.Record, text []byte, sum string, written map[string]bool) error {
+	var b []byte
+	switch w.app.format {
+	case "json":
+		b = text
+	case "jsonl":
+		end := struct {
+			Event string `json:"event"`
+			Data  ending
+		}{"result", ending{r.Run.ID, r.Run.Simulated, r.Verdict, filepath.Join(w.journal.Dir(), "record.json"), sum}}
+		var err error
+		if b, err = json.Marshal(end); err != nil {
+			return err
+		}
+		b = append(printable.JSON(b), '\n')
+	default:
+		b = append(reports.Text(r, reports.Options{Verbose: w.app.verbose}), w.trailer(r, sum, written)...)
+	}
+	if _, err := w.app.result.Write(b); err != nil {
+		return fmt.Errorf("writing the result: %w", err)
+	}
+	return nil
+}
+
+// ending is the last line of a result as JSON lines.
+type ending struct {
+	Run       string         `json:"run"`
+	Simulated bool           `json:"simulated"`
+	Verdict   record.Verdict `json:"verdict"`
+	Record    string         `json:"record"`
+	SHA256    string         `json:"sha256"` // of the record
+}
+
+// trailer says where things are and what comes next.
+func (w *session) trailer(r record.Record, sum string, written map[string]bool) string {
+	var b strings.Builder
+	row := func(name, value string) { fmt.Fprintf(&b, "%-8s%s\n", name, value) }
+	if written["record.json"] {
+		row("record", filepath.Join(w.journal.Dir(), "record.json"))
+		row("sha256", sum)
+	}
+	if written["ticket.txt"] && w.command != "demo" {
+		row("ticket", filepath.Join(w.journal.Dir(), "ticket.txt"))
+	}
+	if written["gpo-request.txt"] {
+		row("request", filepath.Join(w.journal.Dir(), "gpo-request.txt"))
+	}
+	inPlace := inPlace(r)
+	switch {
+	case w.command == "demo":
+		if r.BackOut != nil {
+			row("undo", filepath.Join(w.journal.Dir(), "backout"))
+		}
+		return b.String()
+	case w.command == "plan" && r.Change.PlanSHA256 != "":
+		row("digest", fmt.Sprintf("%.12s  (certutil -hashfile plan.json SHA256 agrees)", r.Change.PlanSHA256))
+		row("next", w.typed("apply")+fmt.Sprintf(" --approve %.12s", r.Change.PlanSHA256))
+	case w.command == "check" && r.Verdict.ExitCode == record.ExitFailed && len(r.Plan.Changes) > 0:
+		row("next", "preflight plan -f "+w.SiteFile)
+	}
+	if inPlace > 0 {
+		row("undo", w.typed("backout"))
+		if r.Verdict.ExitCode != record.ExitPartly {
+			row("again", w.typed("verify"))
+		}
+	}
+	return b.String()
+}
+
+// inPlace counts the rules of the run that are or may be in place.
+func inPlace(r record.Record) int {
+	n := 0
+	for _, c := range r.Changes {
+		switch c.State {
+		case record.Done, record.Started, record.InDoubt:
+			n++
+		}
+	}
+	return n
+}
+
+// typed is a command on this run, as it has to be typed.
+func (w *session) typed(command string) string {
+	run := filepath.Base(w.journal.Dir())
+	if w.app.runs != runsDefault || filepath.Dir(w.journal.Dir()) != runsDefault {
+		run = w.journal.Dir()
+	}
+	return "preflight " + command + " " + run
+}
+
+// hints are what to do about a command that broke off.
+func (w *session) hints(r record.Record, broke error) []string {
+	var hints []string
+	switch {
+	case errors.Is(broke, engine.ErrDrift):
+		return []string{"plan again, and have that approved: preflight plan -f " + w.SiteFile}
+	case errors.Is(broke, engine.ErrUnconfirmed):
+		return []string{w.typed("backout") + " --confirm-outage " + r.Site.Name}
+	case r.Verdict.ExitCode == record.ExitPartly && w.command == "apply":
+		hints = append(hints, fmt.Sprintf("put that right, and run the same again: %s --approve %.12s", w.typed("apply"), r.Change.PlanSHA256))
+	case r.Verdict.ExitCode == record.ExitPartly && w.command == "backout":
+		return []string{"put that right, and run the same again: " + w.typed("backout")}
+	}
+	if n := inPlace(r); n > 0 && broke != nil && w.command == "apply" {
+		hints = append(hints, fmt.Sprintf("or take %s back: %s", checks.Count(n, "rule", "rules"), w.typed("backout")))
+	}
+	return hints
+}
+
+// newRun makes the folder of a new run, named after its site and the time.
+func newRun(runs, site string, now time.Time) (*record.Journal, string, error) {
+	base := site + now.Format("-20060102-1504")
+	for n := 1; ; n++ {
+		id := base
+		if n > 1 {
+			id = fmt.Sprintf("%s-%d", base, n)
+		}
+		j, err := record.Create(runs, id)
+		if errors.Is(err, fs.ErrExist) && n < 1000 {
+			continue
+		}
+		return j, id, err
+	}
+}
+
+// find finds the folder of a run: by its path, by its name below the folder of runs, or the last one. The last one is a
+// change, unless any will do.
+func (a *app) find(name string, anyRun bool) (string, error) {
+	all, err := record.Runs(a.runs)
+	if err != nil {
+		return "", err
+	}
+	if name == "last" {
+		for _, r := range all {
+			if anyRun || r.Change() {
+				return filepath.Join(a.runs, r.Name), nil
+			}
+		}
+		return "", usage("preflight plan -f site.yaml begins one", "there is no run in %s yet", a.runs)
+	}
+	for _, dir := range []string{filepath.Join(a.runs, name), name} {
+		if info, err := os.Stat(dir); err == nil && info.IsDir() {
+			return dir, nil
+		}
+	}
+	var names []string
+	for _, r := range all {
+		if names = append(names, r.Name); len(names) == 5 {
+			break
+		}
+	}
+	hint := "preflight plan -f site.yaml begins one"
+	if len(names) > 0 {
+		hint = "the last ones are " + strings.Join(names, ", ")
+	}
+	return "", usage(hint, "there is no run %q in %s", name, a.runs)
+}
+
+// open opens a run to go on with it.
+func (a *app) open(name string) (*record.Journal, record.Record, error) {
+	dir, err := a.find(name, false)
+	if err != nil {
+		return nil, record.Record{}, err
+	}
+	j, r, err := record.Open(dir)
+	switch {
+	case errors.Is(err, record.ErrLocked):
+		return nil, r, usage("wait until it has ended", "%w", err)
+	case errors.Is(err, record.ErrNoRun):
+		return nil, r, usage("name a run that preflight plan has begun", "%w", err)
+	case err != nil:
+		return nil, r, err
+	}
+	if len(r.Run.Commands) > 0 && !(record.Beginning{Command: r.Run.Commands[0].Name}).Change() {
+		j.Close()
+		return nil, r, usage("preflight report "+name+" shows it; preflight plan -f "+r.Run.SiteFile+" begins a run", "%s is the record of a %s, which is done", name, r.Run.Commands[0].Name)
+	}
+	return j, r, nil
+}
+
+// operator is who runs preflight, from where.
+func operator() record.Operator {
+	var o record.Operator
+	if u, err := user.Current(); err == nil {
+		o.User = u.Username
+	}
+	o.Host, _ = os.Hostname()
+	return o
+}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"crypto/x509"
+	"errors"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/qlik-preflight/preflight/internal/engine"
+	"github.com/qlik-preflight/preflight/internal/ports"
+	"github.com/qlik-preflight/preflight/internal/site"
+	"github.com/qlik-preflight/preflight/internal/winrm"
+)
+
+// siteFlag adds the flag that names the site file.
+func siteFlag(cmd *cobra.Command, file *string) {
+	cmd.Flags().StringVarP(file, "file", "f", "", "the site file")
+}
+
+// readSite reads the site file that -f names.
+func readSite(cmd *cobra.Command, file string) (site.Site, error) {
+	if file == "" {
+		return site.Site{}, usage(cmd.CommandPath()+" -f site.yaml", "%s: -f is missing: which site?", cmd.CommandPath())
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return site.Site{}, usage("name the site file with -f", "reading the site file %s: %w", file, cause(err))
+	}
+	s, err := site.Parse(file, text)
+	if err != nil {
+		return site.Site{}, err
+	}
+	if _, err := ports.Flows(s); err != nil {
+		return site.Site{}, usage("write one of these after release:", "%s: %w", file, err)
+	}
+	return s, nil
+}
+
+// cause is what went wrong with a file, without its path.
+func cause(err error) error {
+	var path *os.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
+}
+
+// connector reaches a site's servers over WinRM. What the site names in files, relative to its own, is read before any
+// server is dialled.
+func (a *app) connector(cmd *cobra.Command, s site.Site, file string) (engine.WinRM, error) {
+	roots := map[string]*x509.CertPool{}
+	for _, n := range s.Nodes {
+		ca := n.WinRM.CA
+		if ca == "" || n.WinRM.Pin != "" || roots[ca] != nil {
+			continue
+		}
+		path := ca
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(filepath.Dir(file), path)
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return engine.WinRM{}, usage("ca is the file of the CA certificate, as PEM, relative to the site file", "reading winrm.ca of %s, %s: %w", file, path, cause(err))
+		}
+		roots[ca] = x509.NewCertPool()
+		if !roots[ca].AppendCertsFromPEM(text) {
+			return engine.WinRM{}, usage("it has to begin with -----BEGIN CERTIFICATE-----", "winrm.ca of %s, %s, holds no certificate", file, path)
+		}
+	}
+	passwords, err := a.passwords(cmd.Context(), s)
+	if err != nil {
+		return engine.WinRM{}, err
+	}
+	return engine.WinRM{
+		Roots:    func(ca string) (*x509.CertPool, error) { return roots[ca], nil },
+		Password: func(user string) winrm.Password { return passwords[user] },
+	}, nil
+}
