@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/goccy/go-yaml"
 )
@@ -133,6 +134,10 @@ func Parse(file string, text []byte) (Site, error) {
 		s = r.site(doc)
 	}
 	if r.err != nil {
+		if r.err.Source != "" && !strings.Contains(strings.TrimSpace(string(text)), "\n") {
+			// It may be a password file, named by mistake: nothing of it is shown.
+			r.err = &Error{File: file, Line: 1, Column: 1, Text: "this is no site file: it has one line", Hint: "start with site:, release: and nodes:"}
+		}
 		return Site{}, r.err
 	}
 	return s, nil
