@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,16 +31,10 @@ is added. Run again after a failure, it adds only what is still missing.`,
 				return err
 			}
 			if err := approve(j.Dir(), r, digest); err != nil {
-				j.Close()
-				return err
-			}
-			c, err := a.connector(cmd, r.Site, r.Run.SiteFile)
-			if err != nil {
-				j.Close()
-				return err
+				return errors.Join(err, j.Close())
 			}
 			before := inPlace(r)
-			w, err := a.resume(j, r, c, "apply")
+			w, err := a.goOn(cmd, j, r)
 			if err != nil {
 				return err
 			}

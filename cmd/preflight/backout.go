@@ -1,9 +1,9 @@
 package main
 
 import (
-	"github.com/spf13/cobra"
+	"errors"
 
-	"github.com/qlik-preflight/preflight/internal/engine"
+	"github.com/spf13/cobra"
 )
 
 func (a *app) backoutCommand() *cobra.Command {
@@ -21,24 +21,19 @@ asks for --confirm-outage with the site's name. Run again after a failure, it ta
 				return err
 			}
 			if confirm != "" && confirm != r.Site.Name {
-				j.Close()
-				return usage("--confirm-outage "+r.Site.Name, "--confirm-outage %q is not the name of this run's site", confirm)
-			}
-			var c engine.WinRM
-			todo := inPlace(r)
-			if todo > 0 {
-				if c, err = a.connector(cmd, r.Site, r.Run.SiteFile); err != nil {
-					j.Close()
-					return err
-				}
-			}
-			w, err := a.resume(j, r, c, "backout")
-			if err != nil {
-				return err
+				return errors.Join(usage("--confirm-outage "+r.Site.Name, "--confirm-outage %q is not the name of this run's site", confirm), j.Close())
 			}
 			ctx := cmd.Context()
-			if todo == 0 {
+			if inPlace(r) == 0 { // no server is needed to say so
+				w, err := a.resume(j, r, nil, cmd.Name())
+				if err != nil {
+					return err
+				}
 				return w.do(ctx)
+			}
+			w, err := a.goOn(cmd, j, r)
+			if err != nil {
+				return err
 			}
 			return w.do(ctx,
 				func() error { return onward(w.ConnectAll(ctx)) },

@@ -15,15 +15,7 @@ func (a *app) checkCommand() *cobra.Command {
 nothing and changes nothing on the servers. What it saw goes into a record of its own below --runs.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := readSite(cmd, file)
-			if err != nil {
-				return err
-			}
-			c, err := a.connector(cmd, s, file)
-			if err != nil {
-				return err
-			}
-			w, err := a.start(s, file, c, "check", "")
+			w, err := a.begin(cmd, file, "")
 			if err != nil {
 				return err
 			}

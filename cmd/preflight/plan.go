@@ -12,15 +12,7 @@ changes nothing on the servers. The run's folder gets plan.json, whose SHA-256 i
 paste into the change form, and backout/, PowerShell that takes everything back.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := readSite(cmd, file)
-			if err != nil {
-				return err
-			}
-			c, err := a.connector(cmd, s, file)
-			if err != nil {
-				return err
-			}
-			w, err := a.start(s, file, c, "plan", ticket)
+			w, err := a.begin(cmd, file, ticket)
 			if err != nil {
 				return err
 			}

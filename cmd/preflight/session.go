@@ -44,6 +44,28 @@ func (a *app) runsFlag(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&a.runs, "runs", runsDefault, "the folder of runs")
 }
 
+// begin begins a run of the site that -f names.
+func (a *app) begin(cmd *cobra.Command, file, ticket string) (*session, error) {
+	s, err := readSite(cmd, file)
+	if err != nil {
+		return nil, err
+	}
+	c, err := a.connector(cmd.Context(), s, file)
+	if err != nil {
+		return nil, err
+	}
+	return a.start(s, file, c, cmd.Name(), ticket)
+}
+
+// goOn goes on with an opened run, which it closes if that is not to be.
+func (a *app) goOn(cmd *cobra.Command, j *record.Journal, r record.Record) (*session, error) {
+	c, err := a.connector(cmd.Context(), r.Site, r.Run.SiteFile)
+	if err != nil {
+		return nil, errors.Join(err, j.Close())
+	}
+	return a.resume(j, r, c, cmd.Name())
+}
+
 // start begins a run of a site with a command. file is the site file as the operator named it, "" if there is none.
 func (a *app) start(s site.Site, file string, c engine.Connector, command, ticket string) (*session, error) {
 	path := ""

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/x509"
 	"errors"
 	"os"
@@ -49,7 +50,7 @@ func cause(err error) error {
 
 // connector reaches a site's servers over WinRM. What the site names in files, relative to its own, is read before any
 // server is dialled.
-func (a *app) connector(cmd *cobra.Command, s site.Site, file string) (engine.WinRM, error) {
+func (a *app) connector(ctx context.Context, s site.Site, file string) (engine.WinRM, error) {
 	roots := map[string]*x509.CertPool{}
 	for _, n := range s.Nodes {
 		ca := n.WinRM.CA
@@ -69,7 +70,7 @@ func (a *app) connector(cmd *cobra.Command, s site.Site, file string) (engine.Wi
 			return engine.WinRM{}, usage("it has to begin with -----BEGIN CERTIFICATE-----", "winrm.ca of %s, %s, holds no certificate", file, path)
 		}
 	}
-	passwords, err := a.passwords(cmd.Context(), s)
+	passwords, err := a.passwords(ctx, s)
 	if err != nil {
 		return engine.WinRM{}, err
 	}

@@ -51,24 +51,11 @@ func mayListen(s site.Site) bool { return s.Proof.Listen != nil && *s.Proof.List
 // verifier begins a verify, of a site file or of a run.
 func (a *app) verifier(cmd *cobra.Command, file string, args []string) (*session, error) {
 	if file != "" {
-		s, err := readSite(cmd, file)
-		if err != nil {
-			return nil, err
-		}
-		c, err := a.connector(cmd, s, file)
-		if err != nil {
-			return nil, err
-		}
-		return a.start(s, file, c, "verify", "")
+		return a.begin(cmd, file, "")
 	}
 	j, r, err := a.open(args[0])
 	if err != nil {
 		return nil, err
 	}
-	c, err := a.connector(cmd, r.Site, r.Run.SiteFile)
-	if err != nil {
-		j.Close()
-		return nil, err
-	}
-	return a.resume(j, r, c, "verify")
+	return a.goOn(cmd, j, r)
 }
