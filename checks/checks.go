@@ -12,6 +12,7 @@ import (
 	"github.com/qlik-preflight/preflight/internal/facts"
 	"github.com/qlik-preflight/preflight/internal/firewall"
 	"github.com/qlik-preflight/preflight/internal/ports"
+	"github.com/qlik-preflight/preflight/internal/printable"
 	"github.com/qlik-preflight/preflight/internal/proof"
 	"github.com/qlik-preflight/preflight/internal/site"
 )
@@ -236,19 +237,11 @@ func ruleMissing(in Input) []Finding {
 func (in Input) addRules() string {
 	switch {
 	case in.Run != "" && in.Digest != "":
-		return fmt.Sprintf("preflight apply %s --approve %.12s", argument(in.Run), in.Digest)
+		return fmt.Sprintf("preflight apply %s --approve %.12s", printable.Argument(in.Run), in.Digest)
 	case in.SiteFile != "":
-		return "preflight plan -f " + argument(in.SiteFile)
+		return "preflight plan -f " + printable.Argument(in.SiteFile)
 	}
 	return "add the rules that the plan shows"
-}
-
-// argument is a text as one argument on a command line: double quotes are the same to every shell.
-func argument(s string) string {
-	if strings.ContainsAny(s, " \t'()&;,") {
-		return `"` + s + `"`
-	}
-	return s
 }
 
 // sourcesOf are the ports and the sources of rules that are missing, sorted.

@@ -176,9 +176,9 @@ func request(p *page, r record.Record, store, team string, rules []askedRule) {
 func again(r record.Record) string {
 	switch {
 	case r.Change.PlanSHA256 != "":
-		return "preflight verify " + argument(r.Run.ID)
+		return "preflight verify " + printable.Argument(typed(r))
 	case r.Run.SiteFile != "":
-		return "preflight check -f " + argument(r.Run.SiteFile)
+		return "preflight check -f " + printable.Argument(r.Run.SiteFile)
 	}
 	return "preflight check -f SITEFILE"
 }

@@ -246,7 +246,7 @@ func foreign(all []record.PlannedRelied) []record.PlannedRelied {
 
 func implementationBlock(p *page, r record.Record) {
 	p.block("Implementation plan")
-	command := fmt.Sprintf("preflight apply %s --approve %.12s", argument(r.Run.ID), r.Change.PlanSHA256)
+	command := fmt.Sprintf("preflight apply %s --approve %.12s", printable.Argument(typed(r)), r.Change.PlanSHA256)
 	if len(r.Plan.Changes) == 0 {
 		p.line("Nothing is added. This runs the test plan:")
 		p.line("")
@@ -424,7 +424,7 @@ func testBlock(p *page, r record.Record) {
 	p.para("", "A flow counts as proven only if both ends saw the same connection: the target's TCP table shows that very connection and the service speaks, or a listener on the target answers with a key that the dialling node does not have. What could not be tested is called not tested, with the reason; it never counts as passed.")
 	p.para("", "The test has passed when the program says ready and ends with exit code 0. At any later time, the same again, compared with the proofs before:")
 	p.line("")
-	p.line("  preflight verify " + argument(r.Run.ID))
+	p.line("  preflight verify " + printable.Argument(typed(r)))
 }
 
 func backOutBlock(p *page, r record.Record) {
@@ -446,7 +446,7 @@ func backOutBlock(p *page, r record.Record) {
 	}
 	p.para("", "One command takes back every rule of this run that is still as it was left, and no other:")
 	p.line("")
-	p.line("  preflight backout " + argument(r.Run.ID))
+	p.line("  preflight backout " + printable.Argument(typed(r)))
 	p.line("")
 	p.para("", fmt.Sprintf("Once a rim node has joined, taking the rules back cuts it off: the command then refuses, unless --confirm-outage %s is added. Take the node out of the site first.", r.Site.Name))
 	p.para("", "Without the program: on the server, in PowerShell, as administrator, paste the file named, or these lines. The file, which is written again when the rules are in, first compares each rule with what was added.")
@@ -644,14 +644,6 @@ func operator(o record.Operator) string {
 
 // moment is a time in UTC, to the second.
 func moment(t time.Time) string { return t.UTC().Truncate(time.Second).Format(time.RFC3339) }
-
-// argument is a text as one argument on a command line: double quotes are the same to every shell.
-func argument(s string) string {
-	if s = flat(s); strings.ContainsAny(s, " \t'()&;,") {
-		return `"` + s + `"`
-	}
-	return s
-}
 
 // flow is a flow of the site, as far as the record names it.
 type flow struct {

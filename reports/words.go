@@ -15,6 +15,9 @@ import (
 // doing is the name of the command that runs or ran last.
 func doing(r record.Record) string { return last(r).Name }
 
+// typed is the run as it is named on a command line.
+func typed(r record.Record) string { return cmp.Or(last(r).Run, r.Run.ID) }
+
 func last(r record.Record) record.Command {
 	if n := len(r.Run.Commands); n > 0 {
 		return r.Run.Commands[n-1]

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/qlik-preflight/preflight/internal/engine"
+	"github.com/qlik-preflight/preflight/internal/printable"
 	"github.com/qlik-preflight/preflight/internal/proof"
 	"github.com/qlik-preflight/preflight/internal/record"
 )
@@ -65,7 +67,7 @@ func approve(dir string, r record.Record, digest string) error {
 	digest = strings.ToLower(digest)
 	switch {
 	case r.Change.PlanSHA256 == "":
-		return usage("preflight plan -f "+r.Run.SiteFile, "the run %s has no plan", r.Run.ID)
+		return usage("preflight plan -f "+printable.Argument(r.Run.SiteFile), "the run %s has no plan", r.Run.ID)
 	case digest == "":
 		return usage(hint, "--approve is missing")
 	case len(digest) < 12 || len(digest) > 64 || strings.Trim(digest, "0123456789abcdef") != "":
@@ -75,10 +77,15 @@ func approve(dir string, r record.Record, digest string) error {
 	}
 	text, err := os.ReadFile(filepath.Join(dir, engine.PlanFile))
 	if err != nil {
-		return usage("plan again: preflight plan -f "+r.Run.SiteFile, "reading the approved plan: %w", cause(err))
+		return usage("plan again: preflight plan -f "+printable.Argument(r.Run.SiteFile), "reading the approved plan: %w", cause(err))
 	}
+	again := "plan again: preflight plan -f " + printable.Argument(r.Run.SiteFile)
 	if sum := sha256.Sum256(text); hex.EncodeToString(sum[:]) != r.Change.PlanSHA256 {
-		return usage("plan again: preflight plan -f "+r.Run.SiteFile, "%s was changed after it was planned", filepath.Join(dir, engine.PlanFile))
+		return usage(again, "%s was changed after it was planned", filepath.Join(dir, engine.PlanFile))
+	}
+	// What is applied comes from the journal: it has to be what the file says.
+	if journalled, err := engine.PlanText(r.Site, r.Plan.Changes); err != nil || !bytes.Equal(journalled, text) {
+		return usage(again, "the journal of %s was changed after it was planned, or an older preflight planned it", dir)
 	}
 	return nil
 }

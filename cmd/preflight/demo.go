@@ -11,6 +11,7 @@ import (
 	"github.com/qlik-preflight/preflight/internal/engine"
 	"github.com/qlik-preflight/preflight/internal/lab"
 	"github.com/qlik-preflight/preflight/internal/proof"
+	"github.com/qlik-preflight/preflight/internal/record"
 	"github.com/qlik-preflight/preflight/internal/site"
 	"github.com/qlik-preflight/preflight/internal/winrm"
 )
@@ -50,14 +51,14 @@ func (a *app) demo(ctx context.Context, o lab.Options) error {
 	if err != nil {
 		return err
 	}
-	w, err := a.start(s, "", engine.WinRM{
+	w, err := a.start(s, engine.WinRM{
 		Roots: func(string) (*x509.CertPool, error) {
 			pool := x509.NewCertPool()
 			pool.AppendCertsFromPEM(l.CA())
 			return pool, nil
 		},
 		Password: func(string) winrm.Password { return winrm.Password(l.Password()) },
-	}, "demo", "")
+	}, "demo", "", record.RunStarted{})
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ var allowed = []struct {
 	{"internal/ports", "internal/site internal/firewall", "flows are a function of the site file"},
 	{"internal/facts", "internal/firewall", "what was read from a server"},
 	{"internal/proof", "internal/ports internal/facts internal/firewall", "verdicts are a function of both ends' reports"},
-	{"checks", "internal/site internal/ports internal/facts internal/firewall internal/proof", "checks look at facts, never at a server"},
+	{"checks", "internal/printable internal/site internal/ports internal/facts internal/firewall internal/proof", "checks look at facts, never at a server"},
 	{"internal/record", "internal/printable checks internal/site internal/ports internal/facts internal/firewall internal/firewall/rule internal/proof", "the record is a pure fold"},
 	{"internal/winrm", "", "a WinRM client of its own"},
 	{"internal/script", "internal/printable internal/facts internal/firewall internal/firewall/rule internal/proof", "scripts know their own input and output"},

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/qlik-preflight/preflight/internal/lab"
+	"github.com/qlik-preflight/preflight/internal/printable"
 )
 
 // scenarioFlag adds the flag that chooses what is wrong with a simulated site.
@@ -63,8 +64,8 @@ In another terminal:
   export %s=%s
   preflight check -f %s
 
-(on Windows: $env:%[1]s = '%[2]s')
-`, passwordFile, files.Password, files.Site), struct {
+(on Windows: $env:%[1]s = '%[4]s')
+`, passwordFile, printable.Argument(files.Password), printable.Argument(files.Site), files.Password), struct {
 				Site     string `json:"site_file"`
 				CA       string `json:"ca_file"`
 				Password string `json:"password_file"`

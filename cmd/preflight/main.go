@@ -58,10 +58,18 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetArgs(args)
 	called, err := root.ExecuteContextC(ctx)
 	a.done()
-	if done := a.result.close(); err == nil {
-		err = done
+	code := ended(err, called, stderr)
+	if err := a.result.close(); err != nil {
+		fmt.Fprintf(stderr, "error: %s\n", printable.Line(err.Error()))
+		if code != record.ExitPartly {
+			code = record.ExitInternal
+		}
 	}
+	return code
+}
 
+// ended says what a command ended with, if it has not said so itself, and returns the exit code.
+func ended(err error, called *cobra.Command, stderr io.Writer) int {
 	var code exit
 	var wrong usageError
 	var bad *site.Error

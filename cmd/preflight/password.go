@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -61,7 +62,7 @@ func (a *app) read(ctx context.Context, users []string) ([]winrm.Password, error
 	case file != "":
 		text, err := os.ReadFile(file)
 		if err != nil {
-			return nil, usage("let "+passwordFile+" name a file with the password on its first line", "reading %s, %s: %w", passwordFile, file, cause(err))
+			return nil, usage("let "+passwordFile+" name a file that holds the password and nothing else", "reading %s, %s: %w", passwordFile, file, cause(err))
 		}
 		return lines(file, text, users)
 	case a.noInput || !isFile || !term.IsTerminal(int(in.Fd())):
@@ -80,6 +81,10 @@ func (a *app) read(ctx context.Context, users []string) ([]winrm.Password, error
 
 // lines are the passwords in a text, one for each user.
 func lines(where string, text []byte, users []string) ([]winrm.Password, error) {
+	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf")) // as Windows' editors begin a text
+	if !utf8.Valid(text) || bytes.IndexByte(text, 0) >= 0 {
+		return nil, usage("save it as UTF-8", "%s is not UTF-8 text, so no password is taken from it", where)
+	}
 	all := strings.Split(strings.TrimRight(string(bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))), "\n"), "\n")
 	if len(all) != len(users) {
 		return nil, usage("one line for each user: "+printable.Line(strings.Join(users, ", ")), "%s holds %s for %s", where, checks.Count(len(all), "line", "lines"), checks.Count(len(users), "user", "users"))

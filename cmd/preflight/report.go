@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/qlik-preflight/preflight/internal/printable"
 	"github.com/qlik-preflight/preflight/internal/record"
 	"github.com/qlik-preflight/preflight/reports"
 )
@@ -27,8 +29,11 @@ here may also be a check. json is the record, jsonl the events of its journal, t
 				return err
 			}
 			r, err := record.Replay(dir)
-			if errors.Is(err, record.ErrNoRun) {
+			switch {
+			case errors.Is(err, record.ErrNoRun):
 				return usage("name a folder below "+a.runs, "%w", err)
+			case errors.Is(err, record.ErrNewer):
+				return usage("use the preflight that wrote it, or a newer one", "%w", err)
 			}
 			if err != nil {
 				return err
@@ -54,10 +59,12 @@ func (a *app) render(dir string, r record.Record) ([]byte, error) {
 		return record.Events(dir)
 	case "ticket":
 		if r.Change.PlanSHA256 == "" {
-			return nil, usage("preflight plan -f "+r.Run.SiteFile+" makes one", "%s has no plan, and so no ticket", r.Run.ID)
+			return nil, usage("preflight plan -f "+printable.Argument(r.Run.SiteFile)+" makes one", "%s has no plan, and so no ticket", r.Run.ID)
 		}
 		sum := ""
-		if b, err := os.ReadFile(filepath.Join(dir, "record.json")); err == nil {
+		// After a crash the file is not the record any more, and its digest would prove nothing.
+		b, err := reports.JSON(r)
+		if file, missing := os.ReadFile(filepath.Join(dir, "record.json")); err == nil && missing == nil && bytes.Equal(file, b) {
 			sum = fmt.Sprintf("%x", sha256.Sum256(b))
 		}
 		return reports.Ticket(r, sum), nil

@@ -50,31 +50,36 @@ func (a *app) begin(cmd *cobra.Command, file, ticket string) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := a.connector(cmd.Context(), s, file)
+	cas, err := readCAs(s, file)
 	if err != nil {
 		return nil, err
 	}
-	return a.start(s, file, c, cmd.Name(), ticket)
+	c, err := a.connector(cmd.Context(), s, cas)
+	if err != nil {
+		return nil, err
+	}
+	path, err := filepath.Abs(file)
+	if err != nil {
+		return nil, fmt.Errorf("finding the site file: %w", err)
+	}
+	w, err := a.start(s, c, cmd.Name(), ticket, record.RunStarted{SiteFile: path, CAs: cas})
+	if err == nil {
+		w.SiteFile = file
+	}
+	return w, err
 }
 
 // goOn goes on with an opened run, which it closes if that is not to be.
 func (a *app) goOn(cmd *cobra.Command, j *record.Journal, r record.Record) (*session, error) {
-	c, err := a.connector(cmd.Context(), r.Site, r.Run.SiteFile)
+	c, err := a.connector(cmd.Context(), r.Site, r.Run.CAs)
 	if err != nil {
 		return nil, errors.Join(err, j.Close())
 	}
 	return a.resume(j, r, c, cmd.Name())
 }
 
-// start begins a run of a site with a command. file is the site file as the operator named it, "" if there is none.
-func (a *app) start(s site.Site, file string, c engine.Connector, command, ticket string) (*session, error) {
-	path := ""
-	if file != "" {
-		var err error
-		if path, err = filepath.Abs(file); err != nil {
-			return nil, fmt.Errorf("finding the site file: %w", err)
-		}
-	}
+// start begins a run of a site with a command.
+func (a *app) start(s site.Site, c engine.Connector, command, ticket string, run record.RunStarted) (*session, error) {
 	j, id, err := newRun(a.runs, s.Name, time.Now())
 	if err != nil {
 		return nil, usage("name another folder with --runs", "%w", err)
@@ -82,10 +87,10 @@ func (a *app) start(s site.Site, file string, c engine.Connector, command, ticke
 	w := &session{app: a, command: command, journal: j, told: newProgress()}
 	w.Engine, err = engine.New(s, c, j, w.emit)
 	if err == nil {
-		w.SiteFile = file
-		err = errors.Join(w.Start(id, tool(), path), w.Begin(command, operator(), ticket))
+		run.RunID, run.Tool = id, tool()
+		err = w.Start(run)
 	}
-	return w.ready(err)
+	return w.ready(err, ticket)
 }
 
 // resume goes on with a run.
@@ -93,13 +98,14 @@ func (a *app) resume(j *record.Journal, rec record.Record, c engine.Connector, c
 	w := &session{app: a, command: command, journal: j, told: newProgress()}
 	var err error
 	w.Engine, err = engine.Resume(rec, c, j, w.emit)
-	if err == nil {
-		err = w.Begin(command, operator(), "")
-	}
-	return w.ready(err)
+	return w.ready(err, "")
 }
 
-func (w *session) ready(err error) (*session, error) {
+// ready begins the command.
+func (w *session) ready(err error, ticket string) (*session, error) {
+	if err == nil {
+		err = w.Begin(record.CommandStarted{Name: w.command, Run: w.name(), Version: version, Operator: operator(), Ticket: ticket})
+	}
 	if err != nil {
 		w.told.end()
 		return nil, errors.Join(err, w.journal.Close())
@@ -168,9 +174,13 @@ func (w *session) finish(broke error) error {
 	}
 	written := map[string]bool{}
 	for _, f := range files {
-		if err == nil && f.data != nil {
+		switch {
+		case err != nil:
+		case f.data != nil:
 			err = w.journal.WriteFile(f.name, f.data)
 			written[f.name] = err == nil
+		default:
+			err = w.journal.RemoveFile(f.name) // what an earlier command asked for is not needed any more
 		}
 	}
 	errs := []error{broke, err, w.write(r, text, sum, written)}
@@ -183,10 +193,10 @@ func (w *session) finish(broke error) error {
 		fmt.Fprintf(w.app.stderr, "hint: %s\n", printable.Line(hint))
 	}
 	switch code := r.Verdict.ExitCode; {
+	case code != record.ExitPartly && (errs[1] != nil || errs[2] != nil):
+		return exit(record.ExitInternal)
 	case code != record.ExitPassed:
 		return exit(code)
-	case errs[1] != nil || errs[2] != nil:
-		return exit(record.ExitInternal)
 	}
 	return nil
 }
@@ -250,7 +260,7 @@ func (w *session) trailer(r record.Record, sum string, written map[string]bool) 
 		row("digest", fmt.Sprintf("%.12s  (certutil -hashfile plan.json SHA256 agrees)", r.Change.PlanSHA256))
 		row("next", w.typed("apply")+fmt.Sprintf(" --approve %.12s", r.Change.PlanSHA256))
 	case w.command == "check" && r.Verdict.ExitCode == record.ExitFailed && len(r.Plan.Changes) > 0:
-		row("next", "preflight plan -f "+w.SiteFile)
+		row("next", "preflight plan -f "+printable.Argument(w.SiteFile))
 	}
 	if inPlace > 0 {
 		row("undo", w.typed("backout"))
@@ -273,13 +283,17 @@ func inPlace(r record.Record) int {
 	return n
 }
 
+// name is the run as it is named on a command line.
+func (w *session) name() string {
+	if dir := w.journal.Dir(); filepath.Dir(dir) != runsDefault {
+		return dir
+	}
+	return filepath.Base(w.journal.Dir())
+}
+
 // typed is a command on this run, as it has to be typed.
 func (w *session) typed(command string) string {
-	run := filepath.Base(w.journal.Dir())
-	if w.app.runs != runsDefault || filepath.Dir(w.journal.Dir()) != runsDefault {
-		run = w.journal.Dir()
-	}
-	return "preflight " + command + " " + run
+	return "preflight " + command + " " + printable.Argument(w.name())
 }
 
 // hints are what to do about a command that broke off.
@@ -287,9 +301,9 @@ func (w *session) hints(r record.Record, broke error) []string {
 	var hints []string
 	switch {
 	case errors.Is(broke, engine.ErrDrift):
-		return []string{"plan again, and have that approved: preflight plan -f " + w.SiteFile}
+		return []string{"plan again, and have that approved: preflight plan -f " + printable.Argument(w.SiteFile)}
 	case errors.Is(broke, engine.ErrUnconfirmed):
-		return []string{w.typed("backout") + " --confirm-outage " + r.Site.Name}
+		return []string{w.typed("backout") + " --confirm-outage " + printable.Argument(r.Site.Name)}
 	case r.Verdict.ExitCode == record.ExitPartly && w.command == "apply":
 		hints = append(hints, fmt.Sprintf("put that right, and run the same again: %s --approve %.12s", w.typed("apply"), r.Change.PlanSHA256))
 	case r.Verdict.ExitCode == record.ExitPartly && w.command == "backout":
@@ -362,12 +376,14 @@ func (a *app) open(name string) (*record.Journal, record.Record, error) {
 		return nil, r, usage("wait until it has ended", "%w", err)
 	case errors.Is(err, record.ErrNoRun):
 		return nil, r, usage("name a run that preflight plan has begun", "%w", err)
+	case errors.Is(err, record.ErrNewer):
+		return nil, r, usage("use the preflight that wrote it, or a newer one", "%w", err)
 	case err != nil:
 		return nil, r, err
 	}
 	if len(r.Run.Commands) > 0 && !(record.Beginning{Command: r.Run.Commands[0].Name}).Change() {
 		j.Close()
-		return nil, r, usage("preflight report "+name+" shows it; preflight plan -f "+r.Run.SiteFile+" begins a run", "%s is the record of a %s, which is done", name, r.Run.Commands[0].Name)
+		return nil, r, usage("preflight report "+printable.Argument(name)+" shows it", "%s is the record of a %s, with which nothing goes on", name, r.Run.Commands[0].Name)
 	}
 	return j, r, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 
@@ -48,13 +49,12 @@ func cause(err error) error {
 	return err
 }
 
-// connector reaches a site's servers over WinRM. What the site names in files, relative to its own, is read before any
-// server is dialled.
-func (a *app) connector(ctx context.Context, s site.Site, file string) (engine.WinRM, error) {
-	roots := map[string]*x509.CertPool{}
+// readCAs reads the certificates that a site names in files, relative to its own, before any server is dialled.
+func readCAs(s site.Site, file string) (map[string]string, error) {
+	cas := map[string]string{}
 	for _, n := range s.Nodes {
 		ca := n.WinRM.CA
-		if ca == "" || n.WinRM.Pin != "" || roots[ca] != nil {
+		if ca == "" || n.WinRM.Pin != "" || cas[ca] != "" {
 			continue
 		}
 		path := ca
@@ -63,19 +63,30 @@ func (a *app) connector(ctx context.Context, s site.Site, file string) (engine.W
 		}
 		text, err := os.ReadFile(path)
 		if err != nil {
-			return engine.WinRM{}, usage("ca is the file of the CA certificate, as PEM, relative to the site file", "reading winrm.ca of %s, %s: %w", file, path, cause(err))
+			return nil, usage("ca is the file of the CA certificate, as PEM, relative to the site file", "reading winrm.ca of %s, %s: %w", file, path, cause(err))
 		}
-		roots[ca] = x509.NewCertPool()
-		if !roots[ca].AppendCertsFromPEM(text) {
-			return engine.WinRM{}, usage("it has to begin with -----BEGIN CERTIFICATE-----", "winrm.ca of %s, %s, holds no certificate", file, path)
+		if !x509.NewCertPool().AppendCertsFromPEM(text) {
+			return nil, usage("it has to begin with -----BEGIN CERTIFICATE-----", "winrm.ca of %s, %s, holds no certificate", file, path)
 		}
+		cas[ca] = string(text)
 	}
+	return cas, nil
+}
+
+// connector reaches a site's servers over WinRM.
+func (a *app) connector(ctx context.Context, s site.Site, cas map[string]string) (engine.WinRM, error) {
 	passwords, err := a.passwords(ctx, s)
 	if err != nil {
 		return engine.WinRM{}, err
 	}
 	return engine.WinRM{
-		Roots:    func(ca string) (*x509.CertPool, error) { return roots[ca], nil },
+		Roots: func(ca string) (*x509.CertPool, error) {
+			roots := x509.NewCertPool()
+			if !roots.AppendCertsFromPEM([]byte(cas[ca])) {
+				return nil, fmt.Errorf("the run holds no certificate called %s", ca)
+			}
+			return roots, nil
+		},
 		Password: func(user string) winrm.Password { return passwords[user] },
 	}, nil
 }

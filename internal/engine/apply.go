@@ -40,12 +40,17 @@ func (e *Engine) Apply(ctx context.Context, how, value string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := e.writeBackOut(); err != nil {
+	files, err := e.writeBackOut()
+	if err == nil && e.Record().BackOut == nil { // a crash came between writing them and saying so
+		err = e.emit(record.BackOutWritten{Files: files, At: e.now()})
+	}
+	if err != nil {
 		return err
 	}
+	before := e.Record().Changes
 	var broke, incomplete firstError
 	each(todo, func(server string, changes []record.PlannedChange) {
-		failed, err := e.applyOn(ctx, server, changes)
+		failed, err := e.applyOn(ctx, server, changes, before)
 		broke.set(err)
 		incomplete.set(failed)
 	})
@@ -60,8 +65,10 @@ func (e *Engine) Apply(ctx context.Context, how, value string) error {
 	return nil
 }
 
-// readable tells whether the rules of every server of the plan could be read again: on others nothing is added.
+// readable tells whether every server of the plan, and how the others reach it, could be read again: where that is not
+// so nothing is added.
 func (e *Engine) readable() error {
+	routes := e.routes()
 	for _, c := range e.Record().Plan.Changes {
 		f, ok := e.facts[c.Server]
 		if !ok {
@@ -70,28 +77,40 @@ func (e *Engine) readable() error {
 		if len(f.Firewall.Unknown) > 0 {
 			return stopped("the rules of %s could not be read again: %s", c.Server, strings.Join(f.Firewall.Unknown, "; "))
 		}
+		for _, f := range e.flows {
+			if _, known := routes[[2]string{f.From, f.To}]; f.To == c.Server && !known {
+				return stopped("how %s reaches %s is not known any more: it does not resolve the name, or has no way to it", f.From, f.To)
+			}
+		}
 	}
 	return nil
 }
 
-// settle says what has become of the changes that need not be made any more, and returns the others by server.
+// settle says what has become of the changes that need not be made any more. It returns by server those that are to be
+// made, as planning again gives them; a server where rules of the plan are in place already is there too, if only to be
+// asked whether they are in force.
 func (e *Engine) settle(now record.Planned) (map[string][]record.PlannedChange, error) {
 	rec := e.Record()
 	todo := map[string][]record.PlannedChange{}
 	for _, c := range rec.Plan.Changes {
-		if slices.ContainsFunc(now.Changes, func(n record.PlannedChange) bool { return n.ID == c.ID && n.Server == c.Server }) {
-			todo[c.Server] = append(todo[c.Server], c)
+		if i := slices.IndexFunc(now.Changes, func(n record.PlannedChange) bool { return n.ID == c.ID && n.Server == c.Server }); i >= 0 {
+			todo[c.Server] = append(todo[c.Server], now.Changes[i])
 			continue
 		}
-		tried := find(rec.Changes, c)
+		was := find(rec.Changes, c).State
+		stored, there, same := e.stored(c)
+		if same {
+			todo[c.Server] = append(todo[c.Server], nil...)
+		}
 		end := record.ChangeEnded{ID: c.ID, Server: c.Server, State: record.NotNeeded, At: e.now()}
-		stored, there := e.stored(c)
 		switch blocked := against(now.Blocked, c); {
-		case there && (tried.State == record.Done || tried.State == record.There):
-			continue
-		case there && (tried.State == record.Started || tried.State == record.InDoubt):
+		case there && (was == record.Done || same && was == record.There):
+			continue // as the run left it, or changed by hand since: the run's own all the same
+		case there && !same && maybeIn(was):
+			continue // what it is, only somebody who looks can tell
+		case same && maybeIn(was):
 			end.State, end.After = record.Done, &stored
-		case there:
+		case same:
 			end.State, end.Before, end.After = record.There, &stored, &stored
 		case blocked != "":
 			end.State, end.Error = record.Void, printable.Line(blocked)
@@ -103,6 +122,9 @@ func (e *Engine) settle(now record.Planned) (map[string][]record.PlannedChange, 
 	return todo, nil
 }
 
+// maybeIn tells whether a change was tried and its end not seen.
+func maybeIn(s record.ChangeState) bool { return s == record.Started || s == record.InDoubt }
+
 // find is what became of a planned change; zero if it was not tried.
 func find(changes []record.Change, p record.PlannedChange) record.Change {
 	for _, c := range changes {
@@ -113,15 +135,16 @@ func find(changes []record.Change, p record.PlannedChange) record.Change {
 	return record.Change{}
 }
 
-// stored is the rule with a change's id as the server stores it, if it is there and does what the change wants.
-func (e *Engine) stored(c record.PlannedChange) (string, bool) {
+// stored is the rule with a change's id as the server stores it, whether it is there, and whether it does what the change
+// wants.
+func (e *Engine) stored(c record.PlannedChange) (raw string, there, same bool) {
 	wanted, err := e.ruleOf(c)
 	for _, r := range e.facts[c.Server].Firewall.Rules {
-		if r.Store == firewall.Local && strings.EqualFold(r.ID, c.ID) && err == nil && sameEffect(r.Raw, wanted) {
-			return r.Raw, true
+		if r.Store == firewall.Local && strings.EqualFold(r.ID, c.ID) {
+			return r.Raw, true, err == nil && sameEffect(r.Raw, wanted)
 		}
 	}
-	return "", false
+	return "", false, false
 }
 
 // against is why a port of a change cannot be opened by a rule added there, "" if nothing stands against it.
@@ -134,8 +157,9 @@ func against(blocked []record.PlannedVoid, c record.PlannedChange) string {
 	return ""
 }
 
-// applyOn adds the rules of one server in one process there. failed is why it stopped there; err is the run's own.
-func (e *Engine) applyOn(ctx context.Context, server string, changes []record.PlannedChange) (failed, err error) {
+// applyOn adds the rules of one server in one process there. before is how far the run's changes had come. failed is why it
+// stopped there; err is the run's own.
+func (e *Engine) applyOn(ctx context.Context, server string, changes []record.PlannedChange, before []record.Change) (failed, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	adding := script.StartAdd(ctx, e.servers[server])
@@ -147,6 +171,9 @@ func (e *Engine) applyOn(ctx context.Context, server string, changes []record.Pl
 			return nil, err
 		}
 		end := e.add(adding, server, c)
+		if end.State == record.There && maybeIn(find(before, c).State) {
+			end.State, end.Before = record.Done, nil // it came late: the run's own
+		}
 		if err := e.emit(end); err != nil {
 			return nil, err
 		}

@@ -108,11 +108,23 @@ func (e *Engine) takeBack(ctx context.Context, server string, todo []record.Plan
 		stored := ""
 		if c := find(changes, p); c.After != nil {
 			stored = *c.After
+		} else if raw, _, same := e.stored(p); same {
+			stored = raw // the end of adding it was not seen, but it is there
 		}
 		if err := e.emit(record.RemovalStarted{ID: p.ID, Server: server, Stored: stored, At: e.now()}); err != nil {
 			return err
 		}
-		end := e.remove(removing, server, p, stored)
+		out, err := removing.Remove(p.ID, stored)
+		if err == nil && out.Kind == "differs" && stored == "" {
+			// It came after the server was looked at, or the server could not be looked at.
+			if wanted, bad := e.ruleOf(p); bad == nil && sameEffect(out.Stored, wanted) {
+				if err := e.emit(record.RemovalStarted{ID: p.ID, Server: server, Stored: out.Stored, At: e.now()}); err != nil {
+					return err
+				}
+				out, err = removing.Remove(p.ID, out.Stored)
+			}
+		}
+		end := e.removed(server, p, out, err)
 		if err := e.emit(end); err != nil {
 			return err
 		}
@@ -124,15 +136,8 @@ func (e *Engine) takeBack(ctx context.Context, server string, todo []record.Plan
 	return nil
 }
 
-// remove asks a server to take one rule back. Where the run never saw how the rule is stored, because the end of adding it
-// was not seen, the server is asked what is there: if that does what the plan wanted, it is the rule.
-func (e *Engine) remove(removing *script.Changer, server string, p record.PlannedChange, stored string) record.RemovalEnded {
-	out, err := removing.Remove(p.ID, stored)
-	if err == nil && out.Kind == "differs" && stored == "" {
-		if wanted, bad := e.ruleOf(p); bad == nil && sameEffect(out.Stored, wanted) {
-			out, err = removing.Remove(p.ID, out.Stored)
-		}
-	}
+// removed is what became of taking one rule back.
+func (e *Engine) removed(server string, p record.PlannedChange, out script.Outcome, err error) record.RemovalEnded {
 	end := record.RemovalEnded{ID: p.ID, Server: server, At: e.now()}
 	var said *script.Error
 	switch {

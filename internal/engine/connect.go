@@ -29,7 +29,7 @@ func (e *Engine) ConnectAll(ctx context.Context) error {
 	each(nodes(e.Site), func(name string, n site.Node) {
 		id, err := e.Connect.Look(ctx, n)
 		if err != nil {
-			broke.set(e.fail("connect", name, err))
+			broke.set(e.fail(ctx, "connect", name, err))
 			return
 		}
 		mu.Lock()
@@ -65,13 +65,16 @@ func (e *Engine) ConnectAll(ctx context.Context) error {
 			if rejected {
 				each(rest, func(name string, other site.Node) {
 					err := fmt.Errorf("%s: not tried: the sign-in of %s was rejected by %s", name, other.WinRM.User, n.Name)
-					broke.set(e.fail("connect", name, &explained{err, "not_tried", []string{"put the sign-in on " + n.Name + " right first"}}))
+					broke.set(e.fail(ctx, "connect", name, &explained{err, "not_tried", []string{"put the sign-in on " + n.Name + " right first"}}))
 				})
 				clear(rest)
 			}
 			if rejected || e.has(n.Name) || broke.err != nil {
 				break
 			}
+		}
+		if broke.err != nil {
+			return broke.err
 		}
 		each(rest, func(_ string, n site.Node) {
 			_, err := e.signIn(ctx, n)
@@ -103,7 +106,7 @@ func (e *Engine) signIn(ctx context.Context, n site.Node) (rejected bool, err er
 			kind, _ := x.Explain()
 			rejected = kind == Rejected
 		}
-		return rejected, e.fail("connect", n.Name, err)
+		return rejected, e.fail(ctx, "connect", n.Name, err)
 	}
 	language, err := script.Probe(ctx, s)
 	if err == nil && !language.Full() {
@@ -112,7 +115,7 @@ func (e *Engine) signIn(ctx context.Context, n site.Node) (rejected bool, err er
 	}
 	if err != nil {
 		s.Close()
-		return false, e.fail("connect", n.Name, err)
+		return false, e.fail(ctx, "connect", n.Name, err)
 	}
 	e.mu.Lock()
 	e.servers[n.Name] = s

@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -114,14 +115,16 @@ func Resume(rec record.Record, c Connector, folder Folder, emit func(record.Even
 	return e, err
 }
 
-// Start begins the run. siteFile is the full path of the site file, "" if there is none.
-func (e *Engine) Start(run string, tool record.Tool, siteFile string) error {
-	return e.emit(record.RunStarted{RunID: run, Tool: tool, Site: e.Site, SiteFile: siteFile, At: e.now()})
+// Start begins the run; the engine adds its site and the time.
+func (e *Engine) Start(run record.RunStarted) error {
+	run.Site, run.At = e.Site, e.now()
+	return e.emit(run)
 }
 
-// Begin begins a command of the run.
-func (e *Engine) Begin(command string, by record.Operator, ticket string) error {
-	return e.emit(record.CommandStarted{Name: command, Operator: by, Ticket: ticket, At: e.now()})
+// Begin begins a command of the run; the engine adds the time.
+func (e *Engine) Begin(c record.CommandStarted) error {
+	c.At = e.now()
+	return e.emit(c)
 }
 
 // End closes the connections, makes the findings and ends the command. broke is the error that broke it off, or nil. If
@@ -183,8 +186,11 @@ func (e *Engine) stage(name string) error {
 	return e.emit(record.StageStarted{Stage: name, At: e.now()})
 }
 
-// fail emits that a server could not be used.
-func (e *Engine) fail(stage, server string, err error) error {
+// fail emits that a server could not be used. What fails because the command is cancelled is no fault of the server.
+func (e *Engine) fail(ctx context.Context, stage, server string, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
 	ev := record.ServerFailed{Server: server, Stage: stage, Kind: "failed", Error: printable.Line(err.Error()), At: e.now()}
 	var x Explained
 	if errors.As(err, &x) {
@@ -213,8 +219,9 @@ func (e *Engine) judge() error {
 		SignedIn: map[string]bool{}, Failures: map[string]checks.Failure{},
 		Lost: map[string][]ports.Flow{}, Missing: map[string][]checks.Missing{}, Blocked: map[string][]checks.Blocked{},
 	}
-	if rec.Change.PlanSHA256 != "" && len(rec.Plan.Unapproved) == 0 {
-		in.Run, in.Digest = rec.Run.ID, rec.Change.PlanSHA256
+	commands := rec.Run.Commands
+	if rec.Change.PlanSHA256 != "" && len(rec.Plan.Unapproved) == 0 && len(commands) > 0 {
+		in.Run, in.Digest = cmp.Or(commands[len(commands)-1].Run, rec.Run.ID), rec.Change.PlanSHA256
 	}
 	routes := e.routes()
 	for _, f := range e.flows {
@@ -238,7 +245,6 @@ func (e *Engine) judge() error {
 	if rec.BackOut != nil {
 		in.TakenBack = takenBack(rec)
 	}
-	commands := rec.Run.Commands
 	in.BackOut = len(commands) > 0 && commands[len(commands)-1].Name == "backout"
 	return e.emit(record.Judged{Findings: checks.All(in), At: e.now()})
 }
@@ -257,7 +263,7 @@ func planned(in *checks.Input, rec record.Record) {
 		if c.ID != "" && c.State != record.TakenBack {
 			in.Applied = append(in.Applied, checks.Applied{Server: p.Server, Ports: p.Ports, Added: added, InForce: c.InForce, Error: c.Error})
 		}
-		if added.OK() && !added.V {
+		if added.OK() && !added.V && c.State != record.Void {
 			in.Missing[p.Server] = append(in.Missing[p.Server], checks.Missing{Ports: p.Ports, From: p.From})
 		}
 	}

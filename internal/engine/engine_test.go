@@ -91,7 +91,7 @@ func start(t *testing.T, l *lab.Lab, c engine.Connector, emit func(record.Event)
 	}
 	e.Times = quick
 	t.Cleanup(e.Close)
-	if err := errors.Join(e.Start("lab-1", record.Tool{Name: "preflight"}, ""), e.Begin("demo", record.Operator{User: "jdoe"}, "CHG1")); err != nil {
+	if err := errors.Join(e.Start(record.RunStarted{RunID: "lab-1", Tool: record.Tool{Name: "preflight"}}), e.Begin(record.CommandStarted{Name: "demo", Operator: record.Operator{User: "jdoe"}, Ticket: "CHG1"})); err != nil {
 		t.Fatal(err)
 	}
 	return run{e, l, j}

@@ -20,7 +20,7 @@ func (e *Engine) Inspect(ctx context.Context) error {
 		node, _ := e.Site.Node(name)
 		f, err := script.Inspect(ctx, s, node.Role == site.Rim, e.peers(name))
 		if err != nil {
-			broke.set(e.fail("inspect", name, fmt.Errorf("%s: %w", name, err)))
+			broke.set(e.fail(ctx, "inspect", name, fmt.Errorf("%s: %w", name, err)))
 			return
 		}
 		e.mu.Lock()

@@ -24,7 +24,7 @@ func (e *Engine) Plan() error {
 		return err
 	}
 	p := e.wanted()
-	text, err := planFile(e.Site, p.Changes)
+	text, err := PlanText(e.Site, p.Changes)
 	if err != nil {
 		return err
 	}
@@ -104,8 +104,8 @@ func (e *Engine) wanted() record.Planned {
 // PolicyToFillIn stands in a requested rule for the Group Policy that it is to be added to, which only its owner knows.
 const PolicyToFillIn = `DOMAIN\POLICY`
 
-// planFile is what is approved: the site and the changes, and nothing that differs from one run to the next.
-func planFile(s site.Site, changes []record.PlannedChange) ([]byte, error) {
+// PlanText is plan.json, what is approved: the site and the changes, and nothing that differs from one run to the next.
+func PlanText(s site.Site, changes []record.PlannedChange) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)

@@ -40,7 +40,7 @@ func resume(t *testing.T, l *lab.Lab, dir, command string, c engine.Connector) r
 	}
 	e.Times = quick
 	t.Cleanup(e.Close)
-	if err := e.Begin(command, record.Operator{User: "jdoe"}, ""); err != nil {
+	if err := e.Begin(record.CommandStarted{Name: command}); err != nil {
 		t.Fatal(err)
 	}
 	for _, err := range []error{e.ConnectAll(t.Context()), e.Inspect(t.Context())} {

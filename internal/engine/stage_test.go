@@ -30,7 +30,7 @@ func inspected(t *testing.T) *Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(e.Start("lab-1", record.Tool{}, ""), e.Begin("test", record.Operator{}, "")); err != nil {
+	if err := errors.Join(e.Start(record.RunStarted{RunID: "lab-1"}), e.Begin(record.CommandStarted{Name: "test"})); err != nil {
 		t.Fatal(err)
 	}
 	server := func(own, peer, name string) facts.Server {

@@ -37,6 +37,17 @@ func Line(s string) string {
 	return Text(s)
 }
 
+// Argument is a text as one argument on a command line that somebody is to type: double quotes are the same to every shell.
+func Argument(s string) string {
+	switch s = Line(s); {
+	case s == "" || strings.ContainsAny(s, " \t'()&;,"):
+		return `"` + s + `"`
+	case strings.HasPrefix(s, "-"):
+		return "./" + s
+	}
+	return s
+}
+
 // JSON escapes in JSON text what can act, so that the values stay what they are while the file can be shown.
 func JSON(b []byte) []byte {
 	var out bytes.Buffer

@@ -2,6 +2,7 @@ package record
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"time"
@@ -22,13 +23,18 @@ type RunStarted struct {
 	Tool  Tool      `json:"tool"`
 	Site  site.Site `json:"site"`
 	// SiteFile is where the site was read from, "" for a site that is in no file. What the site file names is relative to it.
-	SiteFile string    `json:"site_file"`
-	At       time.Time `json:"at"`
+	SiteFile string `json:"site_file"`
+	// CAs are the certificates that the site names in files, as PEM by the name it gives them, so that the run does not
+	// depend on those files.
+	CAs map[string]string `json:"cas,omitempty"`
+	At  time.Time         `json:"at"`
 }
 
 // CommandStarted begins what one invocation of preflight does in the run.
 type CommandStarted struct {
 	Name     string    `json:"name"`
+	Run      string    `json:"run"`     // the run as it is named on a command line: its name, or its folder
+	Version  string    `json:"version"` // of the tool, which may not be the one that began the run
 	Operator Operator  `json:"operator"`
 	Ticket   string    `json:"ticket,omitempty"`
 	At       time.Time `json:"at"`
@@ -229,6 +235,9 @@ func EncodeEvent(e Event) ([]byte, error) {
 	return printable.JSON(b), err
 }
 
+// ErrNewer is wrapped by the error of an event that this preflight does not know.
+var ErrNewer = errors.New("unknown event")
+
 // DecodeEvent reads what EncodeEvent wrote.
 func DecodeEvent(b []byte) (Event, error) {
 	var l line
@@ -237,7 +246,7 @@ func DecodeEvent(b []byte) (Event, error) {
 	}
 	t, ok := kinds[l.Event]
 	if !ok {
-		return nil, fmt.Errorf("event %q is not known; was it written by a newer preflight?", l.Event)
+		return nil, fmt.Errorf("%w %q", ErrNewer, l.Event)
 	}
 	v := reflect.New(t)
 	if err := json.Unmarshal(l.Data, v.Interface()); err != nil {

@@ -121,6 +121,14 @@ func (j *Journal) Append(e Event) error {
 	return j.err
 }
 
+// RemoveFile removes a file of the run that is no longer true; it may be missing.
+func (j *Journal) RemoveFile(name string) error {
+	if err := os.Remove(filepath.Join(j.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("removing %s: %w", name, err)
+	}
+	return nil
+}
+
 // Close closes the journal and lets other processes have it.
 func (j *Journal) Close() error { return errors.Join(j.f.Close(), j.lock.Unlock()) }
 
@@ -138,7 +146,7 @@ func (j *Journal) WriteFile(name string, data []byte) error {
 	_, err = f.Write(data)
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err == nil {
-		err = os.Rename(f.Name(), path)
+		err = rename(f.Name(), path)
 	}
 	if err == nil {
 		err = syncDir(filepath.Dir(path))
@@ -201,8 +209,11 @@ type Beginning struct {
 	At      time.Time
 }
 
-// Change tells whether the run can be gone on with: check and a verify of a site file leave a record only.
-func (s Beginning) Change() bool { return s.Command != "check" && s.Command != "verify" }
+// Change tells whether the run can be gone on with: check and a verify of a site file leave a record only, and the site of
+// a demo has gone with it.
+func (s Beginning) Change() bool {
+	return s.Command != "check" && s.Command != "verify" && s.Command != "demo"
+}
 
 // Runs are the runs below a folder, the newest first. What is not a run's folder is passed over. A folder that does not
 // exist has none.

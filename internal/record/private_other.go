@@ -7,6 +7,8 @@ import "os"
 // mkdirPrivate makes a folder for its owner alone.
 func mkdirPrivate(dir string) error { return os.Mkdir(dir, 0o700) }
 
+func rename(from, to string) error { return os.Rename(from, to) }
+
 // syncDir forces to disk which files a folder has.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)

@@ -1,7 +1,9 @@
 package record
 
 import (
+	"errors"
 	"os"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/windows"
@@ -33,6 +35,17 @@ func mkdirFor(dir string, owner windows.Token) error {
 	sa := windows.SecurityAttributes{SecurityDescriptor: sd}
 	sa.Length = uint32(unsafe.Sizeof(sa))
 	return windows.CreateDirectory(path, &sa)
+}
+
+// rename puts a file in the place of another. A virus scanner or an indexer may have that open for a moment.
+func rename(from, to string) error {
+	for patience := 10; ; patience-- {
+		err := os.Rename(from, to)
+		if patience == 0 || !errors.Is(err, windows.ERROR_SHARING_VIOLATION) && !errors.Is(err, windows.ERROR_ACCESS_DENIED) {
+			return err
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
 }
 
 // syncDir does nothing: Windows keeps a folder's entries with the file system's own journal, and a folder cannot be

@@ -3,6 +3,7 @@
 package record
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -47,15 +48,19 @@ type Tool struct {
 
 // Run is one change, from its plan to its close-out, however many commands it takes.
 type Run struct {
-	ID        string    `json:"id"`
-	SiteFile  string    `json:"site_file"`
-	Simulated bool      `json:"simulated"` // every server that was reached said that it is simulated
-	Commands  []Command `json:"commands"`
+	ID        string `json:"id"`
+	SiteFile  string `json:"site_file"`
+	Simulated bool   `json:"simulated"` // every server that was reached said that it is simulated
+
+	CAs      map[string]string `json:"-"` // PEM by the name that the site gives it
+	Commands []Command         `json:"commands"`
 }
 
 // Command is one invocation of preflight in the run.
 type Command struct {
 	Name      string     `json:"name"`
+	Run       string     `json:"run"`     // the run as this command named it
+	Version   string     `json:"version"` // of the tool
 	Operator  Operator   `json:"operator"`
 	StartedAt time.Time  `json:"started_at"`
 	EndedAt   *time.Time `json:"ended_at"`
@@ -285,7 +290,7 @@ func (r *Record) Apply(e Event) {
 	switch e := e.(type) {
 	case RunStarted:
 		*r = Record{
-			SchemaVersion: SchemaVersion, Tool: e.Tool, Run: Run{ID: e.RunID, SiteFile: e.SiteFile, Commands: []Command{}}, Site: e.Site, Servers: []Server{},
+			SchemaVersion: SchemaVersion, Tool: e.Tool, Run: Run{ID: e.RunID, SiteFile: e.SiteFile, CAs: e.CAs, Commands: []Command{}}, Site: e.Site, Servers: []Server{},
 			Plan:    Plan{Changes: []PlannedChange{}, Already: []PlannedRelied{}, Blocked: []PlannedVoid{}, Requests: []PlannedRequest{}, Unapproved: []PlannedChange{}},
 			Changes: []Change{}, Proofs: []proof.Proof{}, Verified: []Compared{}, Findings: []checks.Finding{},
 		}
@@ -293,7 +298,7 @@ func (r *Record) Apply(e Event) {
 			r.Servers = append(r.Servers, Server{Name: n.Name, Role: n.Role})
 		}
 	case CommandStarted:
-		r.Run.Commands = append(r.Run.Commands, Command{Name: e.Name, Operator: e.Operator, StartedAt: e.At})
+		r.Run.Commands = append(r.Run.Commands, Command{Name: e.Name, Run: e.Run, Version: e.Version, Operator: e.Operator, StartedAt: e.At})
 		if e.Ticket != "" {
 			r.Change.Ticket = e.Ticket
 		}
@@ -420,6 +425,7 @@ func (r *Record) remove(id, server, stored string, at time.Time) *Removal {
 	b := r.BackOut
 	for i := range b.Removals {
 		if m := &b.Removals[i]; m.ID == id && m.Server == server && m.EndedAt == nil {
+			m.Was = cmp.Or(stored, m.Was)
 			return m
 		}
 	}

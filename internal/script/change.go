@@ -104,20 +104,27 @@ func (ch *Changer) outcome(id string) (Outcome, error) {
 	if err == io.EOF {
 		err = ErrEnded
 	}
+	var said *Error
+	if errors.As(err, &said) {
+		// The script as a whole failed: what it did with this rule is not known.
+		return Outcome{}, fmt.Errorf("%w: %v", ErrInDoubt, said)
+	}
 	if err != nil {
 		return Outcome{}, err
 	}
 	if f.Field(1) != id {
 		return Outcome{}, fmt.Errorf("%s: the answer is about another rule: %s", ch.c.op.Name, printable.Line(f.Field(1)))
 	}
-	said := &Error{Op: ch.c.op.Name, Type: f.Field(2), HResult: f.Field(3), Message: f.Field(5)}
+	said = &Error{Op: ch.c.op.Name, Type: f.Field(2), HResult: f.Field(3), Message: f.Field(5)}
 	switch f.Kind() {
 	case "failed":
 		return Outcome{}, said
 	case "doubt":
 		return Outcome{}, fmt.Errorf("%w: %v", ErrInDoubt, said)
+	case "added", "exists", "removed", "absent", "differs":
+		return Outcome{Kind: f.Kind(), Stored: f.Field(2)}, nil
 	}
-	return Outcome{Kind: f.Kind(), Stored: f.Field(2)}, nil
+	return Outcome{}, fmt.Errorf("%s: an answer of an unknown kind: %s", ch.c.op.Name, printable.Line(f.Kind()))
 }
 
 // Finish ends the process. For add it returns whether the firewall says that the rules of the group are in force on a
