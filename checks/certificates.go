@@ -65,8 +65,8 @@ func certificates(f Finding, s facts.Server, site []facts.Certificate, why strin
 		f.Verdict, f.Seen, f.Cause, f.Owner = Fail, "trusts "+describe(foreign), left, "you"
 		signed := slices.DeleteFunc(strange, func(c facts.Certificate) bool { return !slices.Contains(subjects(foreign), c.Issuer) })
 		f.Remedy = remove(f.Server, append(foreign, signed...))
-	case len(roots) > 1:
-		f.Verdict, f.Seen = Unknown, "trusts more than one root; which is the site's is not known: "+describe(roots)
+	case len(roots) > 1 || len(site) > 1:
+		f.Verdict, f.Seen = Unknown, "more than one root is trusted, here or on the central node; which is the site's is not known: "+describe(distinct(slices.Concat(roots, site)))
 		f.Remedy = "preflight explain rim.certificates"
 	case len(strange) > 0:
 		f.Verdict, f.Seen, f.Cause, f.Owner = Warn, "trusts this site's root, but in the Personal store another signed "+describe(strange), "may be "+left, "you"

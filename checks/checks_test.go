@@ -412,7 +412,7 @@ func TestRimCertificates(t *testing.T) {
 		{"another site's, the central not read", &unread, new(holds(old)), checks.Unknown, "the certificates of c could not be read: access is denied", ""},
 		{"another site's, the central not inspected", nil, new(holds(old)), checks.Unknown, "c was not inspected", ""},
 		{"another site's, the central without any", &none, new(holds(old)), checks.Unknown, "c trusts no Qlik Sense root itself", ""},
-		{"one of the central's two", new(holds(root, old)), new(holds(root, own)), checks.Pass, "trusts this site's root", ""},
+		{"one of the central's two", new(holds(root, old)), new(holds(root, own)), checks.Unknown, "more than one root", "preflight explain rim.certificates"},
 		{"both of the central's two", new(holds(root, old)), new(holds(root, old)), checks.Unknown, "more than one root", "preflight explain rim.certificates"},
 		{"a personal one alone", new(holds(root)), new(holds(oldOwn)), checks.Warn, "no Qlik Sense root, but in the Personal store CN=r (thumbprint " + long("E"), list("E")},
 		{"the site's personal one alone", new(holds(root)), new(holds(own)), checks.Warn, "no Qlik Sense root", "preflight explain rim.certificates"},
