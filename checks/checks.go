@@ -164,7 +164,7 @@ func signIn(in Input) []Finding {
 			out = append(out, Finding{Verdict: Pass, Server: n.Name, Seen: "signed in", Level: facts.Observed})
 		case failed:
 			out = append(out, Finding{Verdict: Fail, Server: n.Name, Seen: f.Seen, Expected: "signed in", Cause: f.Seen, Owner: "you", Remedy: f.Remedy, Level: facts.Observed})
-		default:
+		case !in.BackOut: // which signs in only where there is something to take back
 			out = append(out, Finding{Verdict: Unknown, Server: n.Name, Seen: "not tried", Expected: "signed in", Level: facts.Observed})
 		}
 	}
@@ -357,7 +357,7 @@ func reachable(in Input) []Finding {
 	for _, n := range in.Site.Nodes {
 		var bad []trouble
 		var translated, open tally
-		works := 0
+		works, closed := 0, false
 		for _, p := range in.Proofs {
 			from := "from " + p.From
 			switch {
@@ -366,6 +366,7 @@ func reachable(in Input) []Finding {
 				bad = addTrouble(bad, p)
 			case p.Verdict == proof.NotTested || p.Level != facts.Proven:
 				open.add(from, p.Port)
+				closed = closed || p.Seen == proof.NothingListens
 			case p.Verdict == proof.Translated:
 				translated.add(from, p.Port)
 			default:
@@ -379,6 +380,9 @@ func reachable(in Input) []Finding {
 			continue
 		case len(open.what) > 0:
 			f.Verdict, f.Seen, f.Level = Unknown, "not proven: "+open.portsFirst(), facts.Observed
+			if closed {
+				f.Owner, f.Remedy = "you", in.listen()
+			}
 		case len(translated.what) > 0:
 			f.Verdict, f.Seen, f.Owner = Warn, "another source address arrives: "+translated.portsFirst(), proof.NetworkTeam
 			f.Cause, f.Remedy = "address translation between the nodes", "preflight explain flow.reachable"
@@ -390,6 +394,18 @@ func reachable(in Input) []Finding {
 		out = append(out, f)
 	}
 	return out
+}
+
+// listen is how to test ports on which nobody listens yet.
+func (in Input) listen() string {
+	const what = "preflight listens there itself, for seconds: preflight verify "
+	switch {
+	case in.Run != "":
+		return what + printable.Argument(in.Run) + " --listen"
+	case in.SiteFile != "":
+		return what + "-f " + printable.Argument(in.SiteFile) + " --listen"
+	}
+	return ""
 }
 
 // trouble is flows to a server that fail for the same reason.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
@@ -247,7 +248,7 @@ func TestWord(t *testing.T) {
 		{"check", 4, "not connected"}, {"verify", 5, "incomplete"}, {"apply", 6, "not applied"}, {"backout", 6, "not taken back"},
 		{"apply", 7, "partly applied"}, {"verify", 7, "partly applied"}, {"backout", 7, "partly taken back"}, {"apply", 130, "cancelled"},
 	} {
-		r := record.Record{Run: record.Run{Commands: []record.Command{{Name: test.command}}}, Verdict: record.Verdict{ExitCode: test.code}}
+		r := record.Record{Run: record.Run{Commands: []record.Command{{Name: test.command, EndedAt: &time.Time{}}}}, Verdict: record.Verdict{ExitCode: test.code}}
 		if got := reports.Word(r); got != test.want {
 			t.Errorf("%s, exit code %d: %q, want %q", test.command, test.code, got, test.want)
 		}

@@ -144,7 +144,10 @@ func difference(width int, r record.Record, server string, verbose bool) (head, 
 			rows[i].under = append(wrapped(p, "      ", done.Error), rows[i].under...)
 		}
 	}
-	already := alreadyRows(r.Plan.Already, server)
+	// What the run itself has added stands in the rows above.
+	already := alreadyRows(slices.DeleteFunc(slices.Clone(r.Plan.Already), func(a record.PlannedRelied) bool {
+		return slices.ContainsFunc(r.Changes, func(c record.Change) bool { return c.Server == a.Server && c.ID == a.By })
+	}), server)
 	for range already {
 		words = append(words, "right already")
 	}
@@ -427,7 +430,7 @@ func flows(p *page, r record.Record) {
 	for _, q := range r.Proofs {
 		by[q.ID] = q
 	}
-	latest := r.Latest()
+	latest := proofOfEach(r)
 	for i, first := range latest {
 		if i > 0 && latest[i-1].From == first.From && latest[i-1].To == first.To {
 			continue
@@ -462,6 +465,17 @@ func flows(p *page, r record.Record) {
 	}
 }
 
+// proofOfEach is some proof of each flow that was ever tried, the flows of a pair of nodes together.
+func proofOfEach(r record.Record) []proof.Proof {
+	var out []proof.Proof
+	for _, q := range r.Proofs {
+		if !slices.ContainsFunc(out, func(o proof.Proof) bool { return o.From == q.From && o.To == q.To && o.Port == q.Port }) {
+			out = append(out, q)
+		}
+	}
+	return out
+}
+
 // seenOf is what happened to a flow. One that works but was seen by one end alone is not proven.
 func seenOf(q proof.Proof) string {
 	if q.Verdict.Works() && q.Level != "proven" {
@@ -486,12 +500,12 @@ func compared(p *page, r record.Record) bool {
 	}
 	first := 0
 	for _, q := range r.Proofs {
-		if q.Phase == proof.Verify && !slices.ContainsFunc(r.Verified, func(c record.Compared) bool { return c.From == q.From && c.To == q.To && c.Port == q.Port }) {
+		if q.Phase == proof.Verify && q.Verdict != proof.NotTested && !slices.ContainsFunc(r.Verified, func(c record.Compared) bool { return c.From == q.From && c.To == q.To && c.Port == q.Port }) {
 			first++
 		}
 	}
 	s := counted(counts(number["new"], "new failure", "new failures"), count{number["fixed"], "fixed"}, count{number["changed cause"], "with a changed cause"},
-		count{number["unchanged"], "unchanged"}, count{number["not comparable"], "not comparable"}, count{first, "tried for the first time"})
+		count{number["unchanged"], "unchanged"}, count{number["not comparable"], "not comparable"}, count{first, "with no proof to compare with"})
 	if s == "" {
 		return false
 	}
@@ -537,6 +551,8 @@ func removalRows(r record.Record) []removalRow {
 		switch {
 		case done.State == record.There:
 			what = "stays: it was there before this run"
+		case done.State == record.TakenBack && m != nil && m.StartedAt.Before(last(r).StartedAt):
+			what = "was taken back before"
 		case m != nil:
 			what = removalState(m.State, m.Error)
 		case done.State == record.Done || done.State == record.Started || done.State == record.InDoubt:

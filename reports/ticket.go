@@ -74,7 +74,7 @@ func describe(r record.Record, site, rims string) string {
 		s, ready = "no firewall rule to open for "+rims, false
 	case p.gone > 0 && p.added+p.doubt == 0:
 		s, ready = "took back the "+what(p.gone)+" opened"+where, false
-	case p.gone > 0:
+	case p.gone > 0 && undone(r):
 		s = fmt.Sprintf("PARTLY: took back %d of %s opened%s", p.gone, what(p.gone+p.added+p.doubt), where)
 	case !tried(r):
 		s = "open " + what(p.all) + where
@@ -99,7 +99,7 @@ func describe(r record.Record, site, rims string) string {
 	if n := waiting(r); n > 0 && p.gone == 0 {
 		s += fmt.Sprintf("; %s for others to open", checks.Count(n, "port", "ports"))
 	}
-	if f := r.Verdict.Flows; tried(r) && p.gone == 0 && (p.all == 0 || p.added+p.there+p.notNeeded > 0) && f.Proven+f.Failed > 0 {
+	if f := tested(r); tried(r) && p.gone == 0 && (p.all == 0 || p.added+p.there+p.notNeeded > 0) && f.Proven+f.Failed > 0 {
 		s += fmt.Sprintf("; proven %d/%d", f.Proven, f.Total)
 		if f.Failed > 0 {
 			s += fmt.Sprintf(", %d FAILED", f.Failed)
@@ -115,6 +115,32 @@ func describe(r record.Record, site, rims string) string {
 		site += " (simulated servers)"
 	}
 	return "Qlik Sense " + site + ": " + s
+}
+
+// undone tells whether the run's rules were last taken back, and not added again.
+func undone(r record.Record) bool {
+	for _, c := range slices.Backward(r.Run.Commands) {
+		if c.Name == "apply" || c.Name == "demo" || c.Name == "backout" {
+			return c.Name == "backout"
+		}
+	}
+	return false
+}
+
+// tested counts the flows by the last proof that could be made of each: that a later verify could not test one is no news
+// for the ticket.
+func tested(r record.Record) record.Flows {
+	f := record.Flows{Total: r.Verdict.Flows.Total}
+	for _, q := range r.Tested() {
+		switch {
+		case q.Verdict.Fails():
+			f.Failed++
+		case q.Verdict.Works() && q.Level == "proven":
+			f.Proven++
+		}
+	}
+	f.NotTested = f.Total - f.Proven - f.Failed
+	return f
 }
 
 // waiting counts the ports that no rule of ours would open.
@@ -534,11 +560,11 @@ func resultBlock(p *page, r record.Record) {
 
 // flowsResult is the latest proof of each flow: by pair of nodes what is proven, and in full what is not.
 func flowsResult(p *page, r record.Record) {
-	latest := r.Latest()
+	latest := r.Tested()
 	if len(latest) == 0 {
 		return
 	}
-	f := r.Verdict.Flows
+	f := tested(r)
 	s := fmt.Sprintf("%d of %d proven", f.Proven, f.Total) + after(", ", counted(count{f.Failed, "failed"}, count{f.NotTested, "not tested"}))
 	var when time.Time
 	for _, q := range latest {
@@ -547,11 +573,7 @@ func flowsResult(p *page, r record.Record) {
 		}
 	}
 	p.line("")
-	head := "Flows"
-	if doing(r) == "backout" {
-		head += " before the rules were taken back"
-	}
-	p.para("", fmt.Sprintf("%s: %s, the last at %s", head, s, moment(when)))
+	p.para("", fmt.Sprintf("Flows: %s, the last at %s", s, moment(when)))
 	var rows []row
 	for i, q := range latest {
 		if i > 0 && latest[i-1].From == q.From && latest[i-1].To == q.To {

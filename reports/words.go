@@ -27,6 +27,9 @@ func last(r record.Record) record.Command {
 
 // Word is how the last command ended, in one or two words.
 func Word(r record.Record) string {
+	if c := last(r); c.Name != "" && c.EndedAt == nil {
+		return "cut off"
+	}
 	undoing := doing(r) == "backout"
 	switch r.Verdict.ExitCode {
 	case record.ExitPassed:
@@ -64,18 +67,21 @@ func summary(r record.Record) string {
 	v := r.Verdict
 	switch doing(r) {
 	case "check":
+		if last(r).Error != "" {
+			break
+		}
 		flows := checks.Count(v.Flows.Total, "flow", "flows") + ": " + counted(count{v.Flows.Proven, "proven"}, count{v.Flows.Failed, "failed"}, count{v.Flows.NotTested, "not tested"})
 		return cmp.Or(counted(count{v.Failed, "failed"}, counts(v.Warnings, "warning", "warnings"), count{v.Unknown, "unknown"}), "nothing failed") + ". " + flows + "."
 	case "apply", "demo":
 		p := progressOf(r)
 		drift := len(r.Plan.Unapproved)
 		switch {
-		case v.ExitCode == record.ExitPartly:
+		case v.ExitCode == record.ExitPartly && !strings.Contains(v.Summary, "rules are in"):
 			more := counted(count{p.notNeeded, "not needed any more"}, count{p.doubt, "in doubt"})
 			return fmt.Sprintf("%d of %s in%s; %s", p.added+p.there, checks.Count(p.all, "rule is", "rules are"), after(", ", more), v.Summary)
 		case v.ExitCode == record.ExitDrift && drift > 0:
 			return checks.Count(drift, "rule is", "rules are") + " wanted that the approved plan does not hold; nothing was added"
-		case v.ExitCode != record.ExitPassed && p.all > 0 && p.added+p.doubt+p.gone == 0:
+		case v.ExitCode != record.ExitPassed && last(r).Error == "" && p.all > 0 && p.added+p.doubt+p.gone == 0:
 			return v.Summary + "; nothing was added"
 		}
 	}

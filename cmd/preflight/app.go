@@ -47,7 +47,7 @@ func (a *app) prepare(cmd *cobra.Command, _ []string) error {
 		return usage("write "+strings.Join(known, ", "), "-o %s is not a format of %s", a.format, cmd.CommandPath())
 	}
 	if a.timeout < 0 {
-		return usage("a time above 0, as 90s or 10m", "--timeout %v is not a time to wait", a.timeout)
+		return usage("a time as 90s or 10m, or 0 for no limit", "--timeout %v is not a time to wait", a.timeout)
 	}
 	if a.timeout > 0 {
 		ctx, cancel := context.WithTimeout(cmd.Context(), a.timeout)
@@ -86,11 +86,22 @@ type result struct {
 }
 
 func newResult(stdout io.Writer, path string) (*result, error) {
-	if path == "" {
+	if path == "" || path == "-" {
 		return &result{Writer: stdout}, nil
 	}
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real // the file that a link names, not the link
+	}
+	switch info, err := os.Stat(path); {
+	case err != nil || info.Mode().IsRegular():
+	case info.IsDir():
 		return nil, usage("name a file", "--out %s: not a file", path)
+	default: // a device or a pipe has no place to be put in
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return nil, usage("name a file", "--out %s: %w", path, cause(err))
+		}
+		return &result{Writer: f}, nil
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".preflight-*")
 	if err != nil {

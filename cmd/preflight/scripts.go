@@ -31,23 +31,28 @@ name it prints that one's text. They are always the same: what they are to work 
 			return nil
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
+			ops := append([]script.Op{script.ProbeOp}, script.Ops...)
 			if len(args) == 1 {
-				i := slices.IndexFunc(script.Ops, func(op script.Op) bool { return op.Name == args[0] })
+				i := slices.IndexFunc(ops, func(op script.Op) bool { return op.Name == args[0] })
 				if i < 0 {
-					return usage("the scripts are "+strings.Join(scriptNames(), ", "), "there is no script %q", args[0])
+					var names []string
+					for _, op := range ops {
+						names = append(names, op.Name)
+					}
+					return usage("the scripts are "+strings.Join(names, ", "), "there is no script %q", args[0])
 				}
-				op := script.Ops[i]
+				op := ops[i]
 				return a.show(op.Text, sent{op.Name, op.SHA256(), op.Does, op.Text})
 			}
 			var b strings.Builder
 			var all []sent
 			w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-			for _, op := range script.Ops {
+			for _, op := range ops {
 				fmt.Fprintf(w, "%s\t%s\t%s\n", op.Name, op.SHA256(), op.Does)
 				all = append(all, sent{Name: op.Name, SHA256: op.SHA256(), Does: op.Does})
 			}
 			w.Flush()
-			fmt.Fprintf(&b, "\nEach is run by this command line, which reads it from standard input:\n%s\nBefore the first, this one finds the language mode:\n%s\n", script.Command, script.ProbeCommand)
+			fmt.Fprintf(&b, "\nThe probe is this command line:\n%s\nEach other is run by this one, which reads it from standard input:\n%s\n", script.ProbeCommand, script.Command)
 			return a.show(b.String(), struct {
 				Scripts []sent `json:"scripts"`
 				Command string `json:"command"` // runs each
@@ -55,12 +60,4 @@ name it prints that one's text. They are always the same: what they are to work 
 			}{all, script.Command, script.ProbeCommand})
 		},
 	}
-}
-
-func scriptNames() []string {
-	var names []string
-	for _, op := range script.Ops {
-		names = append(names, op.Name)
-	}
-	return names
 }

@@ -10,12 +10,12 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/qlik-preflight/preflight/checks"
 	"github.com/qlik-preflight/preflight/internal/engine"
 	"github.com/qlik-preflight/preflight/internal/printable"
 	"github.com/qlik-preflight/preflight/internal/record"
@@ -143,13 +143,29 @@ func (w *session) do(ctx context.Context, stages ...func() error) (err error) {
 			break
 		}
 	}
-	if errors.Is(broke, context.DeadlineExceeded) && ctx.Err() != nil {
-		broke = fmt.Errorf("the %v that --timeout allows are over: %w", w.app.timeout, context.DeadlineExceeded)
+	switch {
+	case ctx.Err() == nil:
+	case errors.Is(broke, context.DeadlineExceeded):
+		broke = said{fmt.Sprintf("the %v that --timeout allows are over", w.app.timeout), broke}
+	case errors.Is(broke, context.Canceled):
+		broke = said{"interrupted", broke}
 	}
 	ended := w.End(broke)
 	w.told.end()
+	if broke != nil && ended != nil && strings.Contains(ended.Error(), broke.Error()) {
+		broke = nil // the same failure once more: of a journal, above all
+	}
 	return w.finish(errors.Join(broke, ended))
 }
+
+// said is an error in words of its own.
+type said struct {
+	text string
+	error
+}
+
+func (s said) Error() string { return s.text }
+func (s said) Unwrap() error { return s.error }
 
 // onward goes on with the other servers after a stage that could not use some: the record says so.
 func onward(err error) error {
@@ -210,7 +226,7 @@ func (w *session) write(r record.Record, text []byte, sum string, written map[st
 	case "jsonl":
 		end := struct {
 			Event string `json:"event"`
-			Data  ending
+			Data  ending `json:"data"`
 		}{"result", ending{r.Run.ID, r.Run.Simulated, r.Verdict, filepath.Join(w.journal.Dir(), "record.json"), sum}}
 		var err error
 		if b, err = json.Marshal(end); err != nil {
@@ -256,8 +272,8 @@ func (w *session) trailer(r record.Record, sum string, written map[string]bool) 
 			row("undo", filepath.Join(w.journal.Dir(), "backout"))
 		}
 		return b.String()
-	case w.command == "plan" && r.Change.PlanSHA256 != "":
-		row("digest", fmt.Sprintf("%.12s  (certutil -hashfile plan.json SHA256 agrees)", r.Change.PlanSHA256))
+	case w.command == "plan" && written["ticket.txt"]:
+		row("digest", fmt.Sprintf("%.12s  (the SHA-256 of plan.json there begins so)", r.Change.PlanSHA256))
 		row("next", w.typed("apply")+fmt.Sprintf(" --approve %.12s", r.Change.PlanSHA256))
 	case w.command == "check" && r.Verdict.ExitCode == record.ExitFailed && len(r.Plan.Changes) > 0:
 		row("next", "preflight plan -f "+printable.Argument(w.SiteFile))
@@ -310,7 +326,10 @@ func (w *session) hints(r record.Record, broke error) []string {
 		return []string{"put that right, and run the same again: " + w.typed("backout")}
 	}
 	if n := inPlace(r); n > 0 && broke != nil && w.command == "apply" {
-		hints = append(hints, fmt.Sprintf("or take %s back: %s", checks.Count(n, "rule", "rules"), w.typed("backout")))
+		if hints == nil {
+			hints = append(hints, fmt.Sprintf("to go on, run the same again: %s --approve %.12s", w.typed("apply"), r.Change.PlanSHA256))
+		}
+		hints = append(hints, fmt.Sprintf("or take back what is in: %s", w.typed("backout")))
 	}
 	return hints
 }
@@ -357,7 +376,7 @@ func (a *app) find(name string, anyRun bool) (string, error) {
 			break
 		}
 	}
-	hint := "preflight plan -f site.yaml begins one"
+	hint := "preflight plan -f site.yaml begins one; --runs names another folder of runs"
 	if len(names) > 0 {
 		hint = "the last ones are " + strings.Join(names, ", ")
 	}
@@ -381,11 +400,38 @@ func (a *app) open(name string) (*record.Journal, record.Record, error) {
 	case err != nil:
 		return nil, r, err
 	}
-	if len(r.Run.Commands) > 0 && !(record.Beginning{Command: r.Run.Commands[0].Name}).Change() {
-		j.Close()
-		return nil, r, usage("preflight report "+printable.Argument(name)+" shows it", "%s is the record of a %s, with which nothing goes on", name, r.Run.Commands[0].Name)
+	first := record.Beginning{Planned: r.Change.PlanSHA256 != ""}
+	if len(r.Run.Commands) > 0 {
+		first.Command = r.Run.Commands[0].Name
+	}
+	if !first.Change() {
+		err := usage("preflight report "+printable.Argument(name)+" shows it", "%s is the record of a %s, with which nothing goes on", name, first.Command)
+		return nil, r, errors.Join(err, j.Close())
+	}
+	if err := whole(dir, r); err != nil {
+		return nil, r, errors.Join(err, j.Close())
 	}
 	return j, r, nil
+}
+
+// whole tells whether a run's journal holds all that its record.json does. After a crash it holds more; less means that
+// somebody has cut it.
+func whole(dir string, r record.Record) error {
+	text, err := os.ReadFile(filepath.Join(dir, "record.json"))
+	var written record.Record
+	if err != nil || json.Unmarshal(text, &written) != nil {
+		return nil // nothing to compare with
+	}
+	cut := len(written.Run.Commands) > len(r.Run.Commands)
+	for _, c := range written.Changes {
+		i := slices.IndexFunc(r.Changes, func(j record.Change) bool { return j.ID == c.ID && j.Server == c.Server })
+		cut = cut || i < 0
+	}
+	if !cut {
+		return nil
+	}
+	return usage("the PowerShell in its folder backout takes the run's rules back without it",
+		"the journal of %s lacks what its record.json holds: it was cut, and nothing goes on from it", dir)
 }
 
 // operator is who runs preflight, from where.

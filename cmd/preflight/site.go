@@ -35,7 +35,7 @@ func readSite(cmd *cobra.Command, file string) (site.Site, error) {
 		return site.Site{}, err
 	}
 	if _, err := ports.Flows(s); err != nil {
-		return site.Site{}, usage("write one of these after release:", "%s: %w", file, err)
+		return site.Site{}, usage("after release: write one that it has", "%s: %w", file, err)
 	}
 	return s, nil
 }

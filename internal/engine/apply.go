@@ -40,7 +40,7 @@ func (e *Engine) Apply(ctx context.Context, how, value string) error {
 	if err != nil {
 		return err
 	}
-	files, err := e.writeBackOut()
+	files, err := e.writeBackOut(todo)
 	if err == nil && e.Record().BackOut == nil { // a crash came between writing them and saying so
 		err = e.emit(record.BackOutWritten{Files: files, At: e.now()})
 	}
@@ -54,7 +54,7 @@ func (e *Engine) Apply(ctx context.Context, how, value string) error {
 		broke.set(err)
 		incomplete.set(failed)
 	})
-	_, err = e.writeBackOut()
+	_, err = e.writeBackOut(nil)
 	broke.set(err)
 	if err := cmp.Or(broke.err, ctx.Err()); err != nil {
 		return err

@@ -34,6 +34,14 @@ func (e *Engine) BackOut(ctx context.Context, confirmed bool) error {
 			todo[p.Server] = append(todo[p.Server], p)
 		}
 	}
+	if len(todo) > 0 && len(e.servers) == 0 {
+		for server, changes := range todo {
+			if err := e.notTried(server, changes); err != nil {
+				return err
+			}
+		}
+		return stopped("no server could be signed in to, so nothing was taken back")
+	}
 	if rim, why := e.cutsOff(todo); rim != "" && !confirmed {
 		return fmt.Errorf("%w: taking the rules back cuts off %s, which %s", ErrUnconfirmed, rim, why)
 	}
@@ -94,12 +102,7 @@ func (e *Engine) sourceOf(rim string) (netip.Addr, bool) {
 func (e *Engine) takeBack(ctx context.Context, server string, todo []record.PlannedChange, changes []record.Change) error {
 	session := e.servers[server]
 	if session == nil {
-		for _, p := range todo {
-			if err := e.emit(record.RemovalEnded{ID: p.ID, Server: server, State: record.NotTried, Error: server + " could not be signed in to", At: e.now()}); err != nil {
-				return err
-			}
-		}
-		return nil
+		return e.notTried(server, todo)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -136,6 +139,16 @@ func (e *Engine) takeBack(ctx context.Context, server string, todo []record.Plan
 	return nil
 }
 
+// notTried says that a server's rules could not be taken back, for nobody could sign in there.
+func (e *Engine) notTried(server string, todo []record.PlannedChange) error {
+	for _, p := range todo {
+		if err := e.emit(record.RemovalEnded{ID: p.ID, Server: server, State: record.NotTried, Error: server + " could not be signed in to", At: e.now()}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // removed is what became of taking one rule back.
 func (e *Engine) removed(server string, p record.PlannedChange, out script.Outcome, err error) record.RemovalEnded {
 	end := record.RemovalEnded{ID: p.ID, Server: server, At: e.now()}
@@ -158,8 +171,13 @@ func (e *Engine) removed(server string, p record.PlannedChange, out script.Outco
 // writeBackOut writes, for each server, PowerShell that takes back what the run adds there. It needs no tool but
 // PowerShell on that server. It is written with the plan, when it can only name the rules; and once more when they are
 // in, when it can say what they have to be like.
-func (e *Engine) writeBackOut() (files []string, err error) {
+//
+// adding are the rules that are about to be added: whatever became of them before, they have to be taken back again.
+func (e *Engine) writeBackOut(adding map[string][]record.PlannedChange) (files []string, err error) {
 	rec := e.Record()
+	changes := slices.DeleteFunc(rec.Changes, func(c record.Change) bool {
+		return slices.ContainsFunc(adding[c.Server], func(p record.PlannedChange) bool { return p.ID == c.ID })
+	})
 	todo := map[string][]record.PlannedChange{}
 	for _, c := range rec.Plan.Changes {
 		todo[c.Server] = append(todo[c.Server], c)
@@ -169,7 +187,7 @@ func (e *Engine) writeBackOut() (files []string, err error) {
 			continue
 		}
 		name := "backout/" + n.Name + ".ps1"
-		if err := e.Folder.WriteFile(name, []byte(backOutText(rec.Run.ID, n.Name, todo[n.Name], rec.Changes))); err != nil {
+		if err := e.Folder.WriteFile(name, []byte(backOutText(rec.Run.ID, n.Name, todo[n.Name], changes))); err != nil {
 			return nil, err
 		}
 		files = append(files, name)

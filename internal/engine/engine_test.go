@@ -384,9 +384,10 @@ func (w wrapped) SignIn(ctx context.Context, n site.Node) (engine.Server, error)
 	return w.wrap(n, s), nil
 }
 
-// breakingServer loses the connection in an add, after some rules.
+// breakingServer loses the connection at an answer of some kind, after some of that kind.
 type breakingServer struct {
 	engine.Server
+	at    string
 	after int
 }
 
@@ -395,7 +396,7 @@ var errCut = errors.New("the connection was cut")
 func (s breakingServer) Run(ctx context.Context, command string, stdin io.Reader, stdout, stderr io.Writer) (int, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	cut := &cutter{w: stdout, left: s.after, cut: cancel}
+	cut := &cutter{w: stdout, at: []byte(" " + s.at + "\t"), left: s.after, cut: cancel}
 	code, err := s.Server.Run(ctx, command, stdin, cut, stderr)
 	if cut.done {
 		return 0, errCut
@@ -403,9 +404,10 @@ func (s breakingServer) Run(ctx context.Context, command string, stdin io.Reader
 	return code, err
 }
 
-// cutter passes a script's answers on until some rules were added, and loses what comes then.
+// cutter passes a script's answers on until some of a kind came, and loses what comes then.
 type cutter struct {
 	w    io.Writer
+	at   []byte
 	left int
 	done bool
 	cut  func()
@@ -413,7 +415,7 @@ type cutter struct {
 
 func (c *cutter) Write(p []byte) (int, error) {
 	for line := range bytes.Lines(p) {
-		if bytes.Contains(line, []byte(" added\t")) {
+		if bytes.Contains(line, c.at) {
 			if c.left == 0 {
 				c.done = true
 				c.cut()
@@ -433,7 +435,7 @@ func TestInDoubt(t *testing.T) {
 	l := newLab(t, 1)
 	r := start(t, l, wrapped{winRM(l, l.Password()), func(n site.Node, s engine.Server) engine.Server {
 		if n.Role == site.Rim {
-			return breakingServer{s, 1}
+			return breakingServer{s, "added", 1}
 		}
 		return s
 	}}, nil)

@@ -36,7 +36,7 @@ func (e *Engine) Plan() error {
 	if err := e.emit(p); err != nil {
 		return err
 	}
-	files, err := e.writeBackOut()
+	files, err := e.writeBackOut(nil)
 	if err != nil || len(files) == 0 {
 		return err
 	}

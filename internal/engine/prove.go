@@ -107,10 +107,10 @@ func (e *Engine) question(f ports.Flow, listen bool) proof.Question {
 		return q
 	}
 	if !listen {
-		return skip(proof.NotTested, "nothing listens yet, and no listener was opened")
+		return skip(proof.NotTested, proof.NothingListens)
 	}
 	if why := soonTaken(node, to); why != "" {
-		return skip(proof.NotTested, "nothing listens yet, and no listener was opened: %s", why)
+		return skip(proof.NotTested, proof.NothingListens+": %s", why)
 	}
 	q.Target = proof.TargetListener
 	q.Policy = policy(to, q, "powershell")

@@ -11,6 +11,7 @@ import (
 	"github.com/qlik-preflight/preflight/internal/engine"
 	"github.com/qlik-preflight/preflight/internal/lab"
 	"github.com/qlik-preflight/preflight/internal/lab/host"
+	"github.com/qlik-preflight/preflight/internal/proof"
 	"github.com/qlik-preflight/preflight/internal/record"
 	"github.com/qlik-preflight/preflight/internal/site"
 )
@@ -130,7 +131,7 @@ func TestApplyAgain(t *testing.T) {
 	dir := planned(t, l)
 	breaking := wrapped{winRM(l, l.Password()), func(n site.Node, s engine.Server) engine.Server {
 		if n.Role == site.Rim {
-			return breakingServer{s, 1}
+			return breakingServer{s, "added", 1}
 		}
 		return s
 	}}
@@ -148,6 +149,40 @@ func TestApplyAgain(t *testing.T) {
 	rec = r.end(t, r.BackOut(t.Context(), false))
 	if diff := cmp.Diff(before, rules(l)); diff != "" || rec.Verdict.ExitCode != 0 || rec.BackOut.State != "done" {
 		t.Errorf("exit code %d, back-out %s; rules:\n%s", rec.Verdict.ExitCode, rec.BackOut.State, diff)
+	}
+}
+
+// TestSecondOperator: a run that finds everything in place passes, once the firewalls have said that it is in force.
+func TestSecondOperator(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 1)
+	second := planned(t, l)
+	applied(t, l)
+	before := rules(l)
+	apply := func(c engine.Connector) record.Record {
+		r := resume(t, l, second, "apply", c)
+		return r.end(t, errors.Join(r.Apply(t.Context(), "digest", "x"), r.Prove(t.Context(), proof.AfterApply, true)))
+	}
+	rec := apply(wrapped{winRM(l, l.Password()), func(n site.Node, s engine.Server) engine.Server {
+		if n.Role == site.Rim {
+			return breakingServer{s, "group", 0}
+		}
+		return s
+	}})
+	if code := rec.Verdict.ExitCode; code != record.ExitIncomplete {
+		t.Errorf("exit code %d, want 5: the rim did not say whether its rules are in force", code)
+	}
+	rec = apply(winRM(l, l.Password()))
+	for _, c := range rec.Changes {
+		if c.State != record.There || !c.InForce.V {
+			t.Errorf("%+v; want already there, and in force", c)
+		}
+	}
+	if code := rec.Verdict.ExitCode; code != 0 || len(rec.Changes) != 8 {
+		t.Errorf("exit code %d, %d changes; want 0, 8", code, len(rec.Changes))
+	}
+	if diff := cmp.Diff(before, rules(l)); diff != "" {
+		t.Errorf("rules:\n%s", diff)
 	}
 }
 

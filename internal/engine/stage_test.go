@@ -129,6 +129,65 @@ func TestQuestion(t *testing.T) {
 	}
 }
 
+// TestCutsOff: a back-out has to be confirmed if it takes a rule that a rim needs, on either side, and the rim runs or may.
+func TestCutsOff(t *testing.T) {
+	t.Parallel()
+	of := func(server string, from ...string) map[string][]record.PlannedChange {
+		return map[string][]record.PlannedChange{server: {{Server: server, From: []string{"10.9.9.9"}}, {Server: server, From: from}}}
+	}
+	is := func(state facts.Value[facts.ServiceState]) func(*facts.Server) {
+		return func(r *facts.Server) { r.State = state }
+	}
+	running, unknown := is(facts.Known(facts.Running)), is(facts.Unknown[facts.ServiceState]("refused"))
+	for _, test := range []struct {
+		name   string
+		todo   map[string][]record.PlannedChange
+		change func(r *facts.Server)
+		seen   string // how the rim is known: "" inspected, "earlier" by an earlier command, "never"
+		why    string // "" if nothing is cut off
+	}{
+		{name: "nothing is taken back", change: running},
+		{name: "the rim's address", todo: of("c", "10.0.0.12"), change: running, why: "is running"},
+		{name: "the rim's network", todo: of("c", "10.0.0.0/24"), change: running, why: "is running"},
+		{name: "any address", todo: of("c", "any"), change: running, why: "is running"},
+		{name: "somebody else's address", todo: of("c", "10.0.0.13"), change: running},
+		{name: "the rim's address is not known", todo: of("c", "10.0.0.13"), why: "is running",
+			change: func(r *facts.Server) { running(r); r.Peers = nil }},
+		{name: "the rim's own rule", todo: of("r", "10.0.0.11"), change: running, why: "is running"},
+		{name: "the rim waits", todo: of("c", "10.0.0.12")},
+		{name: "its own rule, and it waits", todo: of("r", "10.0.0.11")},
+		{name: "it may run", todo: of("c", "10.0.0.12"), change: unknown, why: "may be running: the state of its repository service is not known (refused)"},
+		{name: "it starts", todo: of("c", "10.0.0.12"), change: is(facts.Known(facts.Initialising)), why: "not known (initialising)"},
+		{name: "its services are not known", todo: of("c", "10.0.0.12"), why: "may be running",
+			change: func(r *facts.Server) { unknown(r); r.Services = facts.Unknown[[]facts.Service]("denied") }},
+		{name: "it is stopped", todo: of("c", "10.0.0.12"),
+			change: func(r *facts.Server) { unknown(r); r.Services.V[0].State = "Stopped" }},
+		{name: "not inspected", todo: of("c", "10.0.0.12"), seen: "earlier", why: "may be running: it was not inspected"},
+		{name: "not inspected, somebody else's address", todo: of("c", "10.0.0.13"), seen: "earlier"},
+		{name: "not inspected, its own rule", todo: of("r", "10.0.0.11"), seen: "earlier", why: "it was not inspected"},
+		{name: "never inspected", todo: of("c", "10.0.0.13"), seen: "never", why: "it was not inspected"},
+	} {
+		e := inspected(t)
+		r := e.facts["r"]
+		if test.change != nil {
+			test.change(&r)
+		}
+		e.facts["r"] = r
+		if test.seen != "" {
+			delete(e.facts, "r")
+		}
+		if test.seen == "earlier" {
+			if err := e.emit(record.ServerInspected{Server: "r", Role: site.Rim, Facts: r}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		rim, why := e.cutsOff(test.todo)
+		if (rim == "r") != (test.why != "") || (why == "") != (test.why == "") || !strings.Contains(why, test.why) {
+			t.Errorf("%s: %q %q; want %q", test.name, rim, why, test.why)
+		}
+	}
+}
+
 // TestPace: no more than 15 dials in 5 seconds go from one server to another.
 func TestPace(t *testing.T) {
 	t.Parallel()

@@ -55,6 +55,9 @@ const (
 	Verify     Phase = "verify" // at any later time
 )
 
+// NothingListens is what is seen of a flow to a port on which nobody listens, and where no listener of ours was allowed.
+const NothingListens = "nothing listens yet, and no listener was opened"
+
 // Phases are all phases, in the order of a run.
 var Phases = []Phase{Baseline, AfterApply, CloseOut, Verify}
 

@@ -187,7 +187,7 @@ func replay(dir string) (Record, int64, error) {
 		return Record{}, 0, fmt.Errorf("%s is %w: its journal has no beginning", dir, ErrNoRun)
 	}
 	if c := r.command(); c != nil && c.EndedAt == nil {
-		r.Verdict = r.judge("") // it was cut off
+		r.Verdict = r.judge("", "cut off: its end is not in the journal")
 	}
 	return r, int64(len(b)), nil
 }
@@ -206,14 +206,13 @@ type Beginning struct {
 	Name    string // of the folder
 	Site    string
 	Command string // the first
+	Planned bool   // it has a plan that can be approved
 	At      time.Time
 }
 
-// Change tells whether the run can be gone on with: check and a verify of a site file leave a record only, and the site of
-// a demo has gone with it.
-func (s Beginning) Change() bool {
-	return s.Command != "check" && s.Command != "verify" && s.Command != "demo"
-}
+// Change tells whether the run can be gone on with: check and a verify of a site file leave a record only, the site of a
+// demo has gone with it, and a plan may have broken off before there was one.
+func (s Beginning) Change() bool { return s.Planned && s.Command != "demo" }
 
 // Runs are the runs below a folder, the newest first. What is not a run's folder is passed over. A folder that does not
 // exist has none.
@@ -241,19 +240,18 @@ func beginning(dir string) (Beginning, bool) {
 	s := Beginning{Name: filepath.Base(dir)}
 	sc := bufio.NewScanner(f)
 	sc.Buffer(nil, 64<<20)
-	for range 2 {
-		if !sc.Scan() {
-			return s, false
-		}
+	for sc.Scan() && !s.Planned {
 		e, err := DecodeEvent(sc.Bytes())
 		if err != nil {
-			return s, false
+			break // what stands before is the beginning
 		}
 		switch e := e.(type) {
 		case RunStarted:
 			s.Site, s.At = e.Site.Name, e.At
 		case CommandStarted:
-			s.Command = e.Name
+			s.Command = cmp.Or(s.Command, e.Name)
+		case Planned:
+			s.Planned = e.SHA256 != ""
 		}
 	}
 	return s, s.Site != "" && s.Command != ""

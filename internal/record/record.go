@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/qlik-preflight/preflight/checks"
@@ -310,11 +311,11 @@ func (r *Record) Apply(e Event) {
 			r.Verified = []Compared{}
 		}
 		r.before = map[string]proof.Proof{}
-		for _, p := range r.Latest() {
+		for _, p := range r.Tested() {
 			r.before[flowKey(p)] = p
 		}
 	case CommandEnded:
-		r.Verdict = r.judge(e.Outcome)
+		r.Verdict = r.judge(e.Outcome, e.Error)
 		if c := r.command(); c != nil {
 			code := r.Verdict.ExitCode
 			c.EndedAt, c.ExitCode, c.Error = &e.At, &code, e.Error
@@ -390,7 +391,7 @@ func (r *Record) Apply(e Event) {
 	case ServerReached, ServerConnected, ServerInspected, StageStarted, Proved:
 		return // many of them, and a stage's end judges them together
 	}
-	r.Verdict = r.judge("")
+	r.Verdict = r.judge("", "")
 }
 
 // Clone is a copy that later events do not change.
@@ -523,9 +524,18 @@ func (r *Record) planned(c Change) int {
 	return slices.IndexFunc(r.Plan.Changes, func(p PlannedChange) bool { return p.ID == c.ID && p.Server == c.Server })
 }
 
-// Latest is the latest proof of each flow of the site, in the order of the flows. A flow that was never tried has none.
-func (r *Record) Latest() []proof.Proof {
+// Latest is the latest proof of each flow of the site, in the order of the flows. A flow that was never tried has none; nor
+// has one whose target the run has changed since.
+func (r *Record) Latest() []proof.Proof { return r.latest(func(proof.Proof) bool { return true }) }
+
+// Tested is like Latest, but a flow that a later command could not test keeps the proof before.
+func (r *Record) Tested() []proof.Proof {
+	return r.latest(func(p proof.Proof) bool { return p.Verdict != proof.NotTested })
+}
+
+func (r *Record) latest(counts func(proof.Proof) bool) []proof.Proof {
 	flows, _ := ports.Flows(r.Site)
+	changed := r.changed()
 	byID := map[string]proof.Proof{}
 	for _, p := range r.Proofs {
 		byID[p.ID] = p
@@ -534,7 +544,8 @@ func (r *Record) Latest() []proof.Proof {
 	for _, f := range flows {
 		var latest proof.Proof
 		for _, phase := range proof.Phases {
-			if p, ok := byID[proof.ID(phase, f)]; ok && !p.At.Before(latest.At) {
+			p, ok := byID[proof.ID(phase, f)]
+			if ok && !p.At.Before(latest.At) && !p.At.Before(changed[p.To]) && (counts(p) || latest.ID == "") {
 				latest = p
 			}
 		}
@@ -545,7 +556,30 @@ func (r *Record) Latest() []proof.Proof {
 	return out
 }
 
-func (r *Record) judge(o Outcome) Verdict {
+// changed is when the run last added or removed a rule on each server.
+func (r *Record) changed() map[string]time.Time {
+	last := map[string]time.Time{}
+	note := func(server string, at *time.Time) {
+		if at != nil && at.After(last[server]) {
+			last[server] = *at
+		}
+	}
+	for _, c := range r.Changes {
+		if c.State != Failed && c.State != NotNeeded && c.State != Void {
+			note(c.Server, c.EndedAt)
+		}
+	}
+	if r.BackOut != nil {
+		for _, m := range r.BackOut.Removals {
+			if m.State == Removed {
+				note(m.Server, m.EndedAt)
+			}
+		}
+	}
+	return last
+}
+
+func (r *Record) judge(o Outcome, broke string) Verdict {
 	flows, _ := ports.Flows(r.Site)
 	v := Verdict{Flows: Flows{Total: len(flows)}}
 	for _, p := range r.Latest() {
@@ -571,6 +605,13 @@ func (r *Record) judge(o Outcome) Verdict {
 	v.Complete = (v.Flows.NotTested == 0 || !r.proves()) && v.Unknown == 0 && len(r.Findings) > 0
 	v.Passed = v.ExitCode == ExitPassed || v.ExitCode == ExitIncomplete
 	v.Summary = r.summary(v)
+	if broke != "" {
+		// What was proven or planned before is not what this command ends with.
+		v.Summary = strings.TrimPrefix(broke, "stopped: ")
+		if left, _ := r.left(); left > 0 {
+			v.Summary += fmt.Sprintf("; %d of %d rules are in", left, len(r.Plan.Changes))
+		}
+	}
 	return v
 }
 
@@ -600,6 +641,8 @@ func (r *Record) summary(v Verdict) string {
 		}
 		if n := len(closed); n > 0 {
 			s += fmt.Sprintf(", %s that a rule added here would not open", checks.Count(n, "port", "ports"))
+		} else if v.Failed > 0 {
+			s = checks.Count(v.Failed, "check", "checks") + " failed; " + s
 		}
 		return s
 	case "backout":
@@ -610,7 +653,27 @@ func (r *Record) summary(v Verdict) string {
 		case gone == 0:
 			return "nothing to take back"
 		}
-		return checks.Count(gone, "rule", "rules") + " taken back"
+		removed, absent := 0, 0
+		var removals []Removal
+		if r.BackOut != nil {
+			removals = r.BackOut.Removals
+		}
+		for _, m := range removals {
+			switch {
+			case m.StartedAt.Before(r.command().StartedAt):
+			case m.State == Removed:
+				removed++
+			case m.State == Absent:
+				absent++
+			}
+		}
+		switch {
+		case removed+absent == 0:
+			return "nothing left to take back"
+		case absent > 0:
+			return fmt.Sprintf("%s taken back, %d not there any more", checks.Count(removed, "rule", "rules"), absent)
+		}
+		return checks.Count(removed, "rule", "rules") + " taken back"
 	}
 	s := fmt.Sprintf("%d of %d flows proven", v.Flows.Proven, v.Flows.Total)
 	if v.Flows.Failed > 0 {
@@ -618,6 +681,9 @@ func (r *Record) summary(v Verdict) string {
 	}
 	if v.Flows.NotTested > 0 {
 		s += fmt.Sprintf(", %d not tested", v.Flows.NotTested)
+	}
+	if v.Failed > 0 && v.Flows.Failed == 0 {
+		s = checks.Count(v.Failed, "check", "checks") + " failed; " + s
 	}
 	return s
 }

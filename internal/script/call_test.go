@@ -590,3 +590,99 @@ func TestProverNotReady(t *testing.T) {
 		t.Errorf("Ready() = %v; an end before ready is no success", err)
 	}
 }
+
+// TestChanger: an answer counts only if it is about the rule that was asked for. Only the server's own word on that rule is
+// an error that says that nothing was done; after any other it is in doubt.
+func TestChanger(t *testing.T) {
+	t.Parallel()
+	const id = "preflight-1"
+	said := []string{"System.UnauthorizedAccessException", "80070005", "PermissionDenied", "Access is\r\ndenied"}
+	for _, test := range []struct {
+		name   string
+		answer []string // nil: the process dies
+		want   Outcome
+		error  string
+		said   bool // the error is a *Error
+		is     error
+	}{
+		{"added", []string{"added", id, "stored"}, Outcome{"added", "stored"}, "", false, nil},
+		{"exists", []string{"exists", id, "stored"}, Outcome{"exists", "stored"}, "", false, nil},
+		{"removed", []string{"removed", id}, Outcome{"removed", ""}, "", false, nil},
+		{"absent", []string{"absent", id}, Outcome{"absent", ""}, "", false, nil},
+		{"differs", []string{"differs", id, "stored"}, Outcome{"differs", "stored"}, "", false, nil},
+		{"failed", append([]string{"failed", id}, said...), Outcome{}, "Access is denied (0x80070005)", true, nil},
+		{"doubt", append([]string{"doubt", id}, said...), Outcome{}, "Access is denied (0x80070005)", false, ErrInDoubt},
+		{"about another rule", []string{"added", "preflight-2", "stored"}, Outcome{}, "another rule: preflight-2", false, nil},
+		{"another rule failed", append([]string{"failed", "preflight-2"}, said...), Outcome{}, "another rule: preflight-2", false, nil},
+		{"about no rule", []string{"added"}, Outcome{}, "another rule: ", false, nil},
+		{"another kind", []string{"perhaps\x1b", id}, Outcome{}, "an answer of an unknown kind: perhaps", false, nil},
+		{"the script failed", append([]string{"end", "error"}, said...), Outcome{}, "Access is denied (0x80070005)", false, ErrInDoubt},
+		{"the script ended", []string{"end", "ok"}, Outcome{}, "without its last frame", false, ErrEnded},
+		{"the process died", nil, Outcome{}, "exit code 255", false, ErrEnded},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			runner := serve(t, func(_ context.Context, k *talk) (int, error) {
+				if f := k.read(); f.Field(1) != id {
+					t.Errorf("asked %q", f)
+				}
+				if test.answer == nil {
+					return 255, nil
+				}
+				k.send(test.answer...)
+				k.drain()
+				return 0, nil
+			})
+			for name, ask := range map[string]func() (Outcome, error){
+				"add":    func() (Outcome, error) { return StartAdd(t.Context(), runner).Add(Rule{ID: id}) },
+				"remove": func() (Outcome, error) { return StartRemove(t.Context(), runner).Remove(id, "stored") },
+			} {
+				out, err := ask()
+				var its *Error
+				if out != test.want || (err != nil) != (test.error != "") || errors.As(err, &its) != test.said || test.is != nil && !errors.Is(err, test.is) {
+					t.Errorf("%s: %+v, %#v; want %+v, said %v", name, out, err, test.want, test.said)
+				}
+				if err != nil && (!strings.Contains(err.Error(), test.error) || strings.ContainsAny(err.Error(), "\r\n\x1b")) {
+					t.Errorf("%s: error %q; want one plain line with %q", name, err, test.error)
+				}
+			}
+		})
+	}
+}
+
+// TestChangerFinish: whether the rules are in force is known only from the server's own word before a good end.
+func TestChangerFinish(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name    string
+		answers [][]string // the last is the end
+		live    bool
+		unknown string // "" if it is known
+		ok      bool   // no error
+	}{
+		{"in force", [][]string{{"group", "1"}, {"end", "ok"}}, true, "", true},
+		{"not in force", [][]string{{"group", "0"}, {"end", "ok"}}, false, "", true},
+		{"it could not be asked", [][]string{{"unknown", "group", "System.Exception", "80131500", "NotSpecified", "COM\r\nfailed"}, {"end", "ok"}}, false, "COM failed", true},
+		{"nothing was said", [][]string{{"end", "ok"}}, false, "did not say", true},
+		{"only something newer was said", [][]string{{"newer", "1"}, {"end", "ok"}}, false, "did not say", true},
+		{"it failed after", [][]string{{"group", "1"}, {"end", "error", "", "", "", "time is up"}}, true, "", false},
+		{"it ended before", [][]string{}, false, "did not say", false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			ch := StartAdd(t.Context(), serve(t, func(_ context.Context, k *talk) (int, error) {
+				if f := k.read(); f.Kind() != "end of input" {
+					t.Errorf("told %q", f)
+				}
+				for _, f := range test.answers {
+					k.send(f...)
+				}
+				return 0, nil
+			}))
+			live, err := ch.Finish()
+			if live.V != test.live || live.OK() != (test.unknown == "") || !strings.Contains(live.Unknown, test.unknown) || (err == nil) != test.ok {
+				t.Errorf("Finish = %+v, %v", live, err)
+			}
+		})
+	}
+}

@@ -18,6 +18,9 @@ const ProbeCommand = `powershell.exe -NoLogo -NoProfile -NonInteractive -Command
 // ProbeText is the PowerShell of ProbeCommand.
 const ProbeText = `'#pf-probe ' + $ExecutionContext.SessionState.LanguageMode + ' ' + $PSVersionTable.PSVersion`
 
+// ProbeOp is the probe as a script: it is on the command line itself.
+var ProbeOp = Op{"probe", "prints PowerShell's language mode and version", ProbeText + "\n"}
+
 // Language is what the probe found.
 type Language struct {
 	Mode    string // FullLanguage, ConstrainedLanguage, …

@@ -35,7 +35,13 @@ func (h *Host) Run(ctx context.Context, command string, stdin io.Reader, stdout,
 		fmt.Fprintf(stderr, "the lab runs preflight's own commands only\r\n")
 		return 1, nil
 	}
-	in := bufio.NewReader(stdin)
+	// The script waits for its lines, but not beyond its deadline, even if whoever started it has gone without a word.
+	lines, write := io.Pipe()
+	go func() {
+		_, err := io.Copy(write, stdin)
+		write.CloseWithError(err)
+	}()
+	in := bufio.NewReader(lines)
 	text, err := scriptText(in)
 	if err != nil {
 		return 1, err
@@ -60,6 +66,7 @@ func (h *Host) Run(ctx context.Context, command string, stdin io.Reader, stdout,
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(seconds)*time.Second)
 	defer cancel()
+	defer context.AfterFunc(ctx, func() { write.CloseWithError(errors.New("the script's deadline is over")) })()
 	do := map[string]func(context.Context, *talk) error{
 		script.InspectOp.Name: h.inspect, script.AddOp.Name: h.add, script.RemoveOp.Name: h.remove, script.ProveOp.Name: h.prove,
 	}[script.Ops[i].Name]
