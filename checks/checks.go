@@ -398,7 +398,7 @@ func reachable(in Input) []Finding {
 
 // listen is how to test ports on which nobody listens yet.
 func (in Input) listen() string {
-	const what = "preflight listens there itself, for seconds: preflight verify "
+	const what = "to listen there for some seconds: preflight verify "
 	switch {
 	case in.Run != "":
 		return what + printable.Argument(in.Run) + " --listen"

@@ -61,7 +61,12 @@ func Word(r record.Record) string {
 }
 
 // outcome is how the last command ended, in one line.
-func outcome(r record.Record) string { return Word(r) + ": " + summary(r) }
+func outcome(r record.Record) string {
+	if doing(r) == "backout" && Word(r) == "taken back" {
+		return summary(r)
+	}
+	return Word(r) + ": " + summary(r)
+}
 
 func summary(r record.Record) string {
 	v := r.Verdict
