@@ -19,7 +19,7 @@ import (
 )
 
 // quick are times of a proof for servers on this machine.
-var quick = engine.Times{Dial: 400 * time.Millisecond, Hold: 100 * time.Millisecond, Margin: 300 * time.Millisecond}
+var quick = engine.Times{Dial: 800 * time.Millisecond, Hold: 200 * time.Millisecond, Margin: 500 * time.Millisecond}
 
 func TestMain(m *testing.M) {
 	times = &quick

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"os"
@@ -104,8 +103,8 @@ func TestConfirmOutage(t *testing.T) {
 	s.unchanged(t, "confirmed", before)
 }
 
-// switched puts a switch between preflight and a server's WinRM: while it is down, connections are closed at once.
-func (s simulated) switched(t *testing.T, server string) (down *atomic.Bool) {
+// switched puts a switch between preflight and a server's WinRM: while it is down, connections are cut, new ones at once.
+func (s simulated) switched(t *testing.T, server string, down func() bool) {
 	t.Helper()
 	text, err := os.ReadFile(s.files.Site)
 	if err != nil {
@@ -122,7 +121,18 @@ func (s simulated) switched(t *testing.T, server string) (down *atomic.Bool) {
 	}
 	t.Cleanup(func() { ln.Close() })
 	edit(t, s.files.Site, fmt.Sprintf("port: %d", n.WinRM.Port), fmt.Sprintf("port: %d", ln.Addr().(*net.TCPAddr).Port))
-	down = new(atomic.Bool)
+	pass := func(from, to net.Conn) {
+		defer from.Close()
+		defer to.Close()
+		b := make([]byte, 1<<16)
+		for {
+			n, err := from.Read(b)
+			if down() || err != nil {
+				return
+			}
+			to.Write(b[:n])
+		}
+	}
 	go func() {
 		for {
 			near, err := ln.Accept()
@@ -130,18 +140,14 @@ func (s simulated) switched(t *testing.T, server string) (down *atomic.Bool) {
 				return
 			}
 			far, err := net.Dial("tcp4", fmt.Sprintf("127.0.0.1:%d", n.WinRM.Port))
-			if err != nil || down.Load() {
+			if err != nil {
 				near.Close()
-				if err == nil {
-					far.Close()
-				}
 				continue
 			}
-			go func() { io.Copy(far, near); far.Close() }()
-			go func() { io.Copy(near, far); near.Close() }()
+			go pass(near, far)
+			go pass(far, near)
 		}
 	}()
-	return down
 }
 
 // TestOneDown: with a server down, verify proves the rest, and backout takes back what is on the others; once it is up
@@ -149,7 +155,8 @@ func (s simulated) switched(t *testing.T, server string) (down *atomic.Bool) {
 func TestOneDown(t *testing.T) {
 	t.Parallel()
 	s := newLab(t, lab.Options{})
-	down := s.switched(t, "qs-central")
+	var down atomic.Bool
+	s.switched(t, "qs-central", down.Load)
 	before := s.rules(t)
 	run, _ := s.journey(t)
 	down.Store(true)
@@ -202,7 +209,7 @@ func TestOnward(t *testing.T) {
 	}
 }
 
-// readerFunc does something before it is read.
+// readerFunc does something when it is read.
 type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
@@ -212,57 +219,49 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 func TestUnwritable(t *testing.T) {
 	t.Parallel()
 	s := newLab(t, lab.Options{})
-	run, r := s.planned(t, 0)
+	dir, r := s.planned(t, 0)
 	p := r.Plan.Changes[len(r.Plan.Changes)-1]
 	s.Host(p.Server).AddRule("local", p.ID, alien)
-	full := func(path string) {
+	taken := func(path string) { // no file can take the place of such a folder
 		if err := errors.Join(os.RemoveAll(path), os.MkdirAll(filepath.Join(path, "x"), 0o700)); err != nil {
 			t.Error(err)
 		}
 	}
-	dir := t.TempDir()
-	for i, test := range []struct {
-		name string
-		want int
-		args []string
+	file := filepath.Join(dir, "record.json")
+	for _, test := range []struct {
+		verdict, want int
+		out           string // the result's file, which is taken once the command line was checked; "": the record's is
+		args          []string
 	}{
-		{"passed", 1, []string{"backout", run}},
-		{"failed", 1, []string{"verify", run}},
-		{"partly", 7, []string{"apply", run, "--approve", r.Change.PlanSHA256}},
+		{0, 1, "", []string{"backout", dir}},
+		{3, 1, "", []string{"verify", dir}},
+		{3, 1, filepath.Join(t.TempDir(), "out"), []string{"verify", dir}},
+		{7, 7, "", []string{"apply", dir, "--approve", r.Change.PlanSHA256}},
+		{7, 7, filepath.Join(t.TempDir(), "out"), []string{"apply", dir, "--approve", r.Change.PlanSHA256}},
 	} {
-		for _, what := range []string{"record", "out"} {
-			out := filepath.Join(dir, fmt.Sprint(i, what))
-			args := append(slices.Clip(test.args), "--runs", s.runs, "--password-stdin", "--out", out)
-			var stderr strings.Builder
-			stdin := strings.NewReader(s.Password() + "\n")
-			if what == "out" && i > 0 {
-				full := full // the folder comes after the command line was checked
-				rest := stdin
-				code := run1(t, args, readerFunc(func(b []byte) (int, error) { full(out); return rest.Read(b) }), &stderr)
-				if code != test.want || !strings.Contains(stderr.String(), "error: writing "+out+": ") {
-					t.Errorf("%s, %s: exit code %d, want %d:\n%s", test.name, what, code, test.want, &stderr)
-				}
-				continue
+		var stdout, stderr strings.Builder
+		says, password := "error: writing record.json: ", strings.NewReader(s.Password()+"\n")
+		if taken(file); test.out != "" {
+			os.RemoveAll(file)
+			says = "error: writing " + test.out + ": "
+		}
+		stdin := readerFunc(func(b []byte) (int, error) {
+			if test.out != "" {
+				taken(test.out)
 			}
-			if what == "out" {
-				continue
-			}
-			full(filepath.Join(run, "record.json"))
-			code := run1(t, args, stdin, &stderr)
-			if code != test.want || !strings.Contains(stderr.String(), "error: writing record.json: ") {
-				t.Errorf("%s, %s: exit code %d, want %d:\n%s", test.name, what, code, test.want, &stderr)
-			}
-			if text, err := os.ReadFile(out); err != nil || strings.Contains(string(text), "\nsha256") {
-				t.Errorf("%s: the result is missing, or names a record that is not there (%v):\n%s", test.name, err, text)
-			}
-			os.RemoveAll(filepath.Join(run, "record.json"))
+			return password.Read(b)
+		})
+		code := run(t.Context(), append(test.args, "--runs", s.runs, "--password-stdin", "--out", test.out), stdin, &stdout, &stderr)
+		if code != test.want || !strings.Contains(stderr.String(), says) {
+			t.Errorf("%v: exit code %d, want %d, with %q:\n%s", test.args, code, test.want, says, &stderr)
+		}
+		if test.out == "" && (stdout.Len() == 0 || strings.Contains(stdout.String(), "\nsha256")) {
+			t.Errorf("%v: the result is missing, or names a record that is not there:\n%s", test.args, &stdout)
+		}
+		if v := s.last(t).Verdict.ExitCode; v != test.verdict {
+			t.Errorf("%v: the run's own exit code is %d, want %d", test.args, v, test.verdict)
 		}
 	}
-}
-
-func run1(t *testing.T, args []string, stdin io.Reader, stderr io.Writer) int {
-	t.Helper()
-	return run(t.Context(), args, stdin, io.Discard, stderr)
 }
 
 // pasted runs a command that was printed as it would be typed, with the password on standard input.
@@ -275,6 +274,9 @@ func (s simulated) pasted(t *testing.T, want int, text, pattern string) outcome 
 	var args []string
 	for _, word := range regexp.MustCompile(`"[^"]*"|\S+`).FindAllString(found[1], -1) {
 		args = append(args, strings.Trim(word, `"`))
+	}
+	if args[0] == "plan" {
+		args = append(args, "--runs", s.runs)
 	}
 	o := preflight(t, s.Password()+"\n", append(args, "--password-stdin")...)
 	if o.code != want {
@@ -293,21 +295,22 @@ func TestPasted(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.files.Site, s.runs = filepath.Join(dir, "site.yaml"), filepath.Join(dir, "all runs")
-	before := s.rules(t)
+	before, rules := s.rules(t), len(s.Host("qs-rim1").Rules("local"))
+	var broken atomic.Bool
+	s.switched(t, "qs-rim1", func() bool { return broken.Load() && len(s.Host("qs-rim1").Rules("local")) > rules })
 
 	o := s.run(t, 3, "check", "-f", s.files.Site)
 	says(t, o.stdout, `next    preflight plan -f "`+s.files.Site+`"`)
 	o = s.run(t, 0, "plan", "-f", s.files.Site)
 	r := s.last(t)
-	p := r.Plan.Changes[len(r.Plan.Changes)-1]
-	s.Host(p.Server).AddRule("local", p.ID, alien)
+	broken.Store(true)
 	o = s.pasted(t, 7, o.stdout, `^next +`)
+	broken.Store(false)
 	says(t, o.stdout, "\nundo    preflight backout \"")
 	if strings.Contains(o.stdout, "\nagain ") {
 		t.Errorf("a partly applied run is to be verified:\n%s", o.stdout)
 	}
 	partly := s.last(t)
-	s.Host(p.Server).RemoveRule("local", p.ID)
 	again := s.pasted(t, 0, o.stderr, `^hint: put that right, and run the same again: `)
 	s.pasted(t, 5, again.stdout, `^again +`)
 	baseline := func(r record.Record) []proof.Proof {
@@ -318,7 +321,7 @@ func TestPasted(t *testing.T) {
 	} else if diff := cmp.Diff(was, baseline(s.last(t))); diff != "" {
 		t.Errorf("what was proven before the first rule is lost:\n%s", diff)
 	}
-	o = s.pasted(t, 0, o.stderr, `^hint: or take .* back.*: `)
+	o = s.pasted(t, 0, o.stderr, `^hint: or take .*: `)
 	s.unchanged(t, "taken back", before)
 	if strings.Contains(o.stdout, "\nundo ") || strings.Contains(o.stdout, "\nagain ") {
 		t.Errorf("nothing is left to undo:\n%s", o.stdout)
@@ -592,7 +595,7 @@ func TestFilesGone(t *testing.T) {
 func TestTicketDigest(t *testing.T) {
 	t.Parallel()
 	s := newLab(t, lab.Options{})
-	run, _ := s.planned(t, 0)
+	run, _ := s.journey(t)
 	file := filepath.Join(run, "record.json")
 	row := regexp.MustCompile(`record\.json +SHA-256 ([0-9a-f]{64})`)
 	ticket := func() []string {

@@ -9,12 +9,14 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
 	"unicode/utf16"
 
 	"github.com/creack/pty"
+	"golang.org/x/term"
 
 	"github.com/qlik-preflight/preflight/internal/lab"
 )
@@ -164,7 +166,8 @@ func TestPasswords(t *testing.T) {
 	}
 }
 
-// TestPrompt: on a terminal the password is asked for once for each user, and is not seen; an interrupt ends the question.
+// TestPrompt: on a terminal the password is asked for once for each user, and is not seen; an interrupt ends the question,
+// and --no-input allows none. The terminal is left as it was.
 func TestPrompt(t *testing.T) {
 	t.Parallel()
 	s := newLab(t, lab.Options{})
@@ -174,6 +177,16 @@ func TestPrompt(t *testing.T) {
 	}
 	defer master.Close()
 	defer terminal.Close()
+	before, err := term.GetState(int(terminal.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	restored := func(what string) {
+		t.Helper()
+		if now, err := term.GetState(int(terminal.Fd())); err != nil || !reflect.DeepEqual(before, now) {
+			t.Errorf("%s: the terminal is not as it was (%v)", what, err)
+		}
+	}
 	typed := func(ctx context.Context, text string, then func()) (outcome, string) {
 		var stdout, stderr strings.Builder
 		asked := make(chan string, 1)
@@ -194,6 +207,9 @@ func TestPrompt(t *testing.T) {
 			code <- run(ctx, []string{"check", "--runs", s.runs, "-f", s.files.Site}, terminal, &stdout, w)
 		}()
 		question := <-asked
+		if now, err := term.GetState(int(terminal.Fd())); err != nil || reflect.DeepEqual(before, now) {
+			t.Errorf("the terminal is as it was while the password is typed (%v)", err)
+		}
 		master.WriteString(text)
 		then()
 		return outcome{<-code, stdout.String(), stderr.String()}, question
@@ -202,13 +218,21 @@ func TestPrompt(t *testing.T) {
 	if o.code != 3 || strings.TrimSpace(question) != `Password of LAB\qs-admin:` || strings.Count(o.stderr, question) != 2 {
 		t.Errorf("exit code %d, want 3, asked %q:\n%s", o.code, question, o.stderr)
 	}
+	restored("answered")
 	if o, _ := typed(t.Context(), "half\x03", func() {}); o.code != 130 {
 		t.Errorf("ctrl+c: exit code %d, want 130\n%s", o.code, o.stderr)
 	}
+	restored("ctrl+c")
+	var stdout, stderr strings.Builder
+	if code := run(t.Context(), []string{"check", "--runs", s.runs, "-f", s.files.Site, "--no-input"}, terminal, &stdout, &stderr); code != 2 || strings.Contains(stderr.String(), "Password of ") {
+		t.Errorf("--no-input: exit code %d, want 2, without a question:\n%s", code, &stderr)
+	}
+	restored("--no-input")
 	ctx, interrupt := context.WithCancel(t.Context())
 	if o, _ := typed(ctx, "", interrupt); o.code != 130 {
 		t.Errorf("interrupted: exit code %d, want 130\n%s", o.code, o.stderr)
 	}
+	restored("interrupted")
 	terminal.WriteString("end")
 	seen := make([]byte, 4096)
 	n, err := master.Read(seen)

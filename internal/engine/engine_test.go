@@ -31,8 +31,11 @@ import (
 	"github.com/qlik-preflight/preflight/reports"
 )
 
-// quick are times for servers on this machine.
-var quick = engine.Times{Dial: 400 * time.Millisecond, Hold: 100 * time.Millisecond, Margin: 400 * time.Millisecond}
+// quick are times for servers on this machine, and patient are those where a connection has to get through, however busy it is.
+var (
+	quick   = engine.Times{Dial: 400 * time.Millisecond, Hold: 100 * time.Millisecond, Margin: 400 * time.Millisecond}
+	patient = engine.Times{Dial: 1200 * time.Millisecond, Hold: 100 * time.Millisecond, Margin: 800 * time.Millisecond}
+)
 
 // run is an engine on a lab, with its journal.
 type run struct {
@@ -122,10 +125,9 @@ func TestJourney(t *testing.T) {
 	before := rules(l)
 	r := start(t, l, winRM(l, l.Password()), nil)
 	ctx := t.Context()
-	for _, err := range []error{
-		r.ConnectAll(ctx), r.Inspect(ctx), r.Prove(ctx, proof.Baseline, false), r.Plan(),
-		r.Apply(ctx, "demo", "x"), r.Prove(ctx, proof.AfterApply, true), r.End(nil),
-	} {
+	baseline := []error{r.ConnectAll(ctx), r.Inspect(ctx), r.Prove(ctx, proof.Baseline, false)}
+	r.Times = patient
+	for _, err := range append(baseline, r.Plan(), r.Apply(ctx, "demo", "x"), r.Prove(ctx, proof.AfterApply, true), r.End(nil)) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -581,6 +583,7 @@ func TestApplyMeets(t *testing.T) {
 			test.change(l.Host("qs-central"), r.Record().Plan.Changes[0])
 			err := r.Apply(t.Context(), "demo", "x")
 			if err == nil {
+				r.Times = patient
 				err = r.Prove(t.Context(), proof.AfterApply, true)
 			}
 			if err := r.End(err); err != nil {

@@ -161,6 +161,7 @@ func TestSecondOperator(t *testing.T) {
 	before := rules(l)
 	apply := func(c engine.Connector) record.Record {
 		r := resume(t, l, second, "apply", c)
+		r.Times = patient
 		return r.end(t, errors.Join(r.Apply(t.Context(), "digest", "x"), r.Prove(t.Context(), proof.AfterApply, true)))
 	}
 	rec := apply(wrapped{winRM(l, l.Password()), func(n site.Node, s engine.Server) engine.Server {
