@@ -31,10 +31,12 @@ import (
 	"github.com/qlik-preflight/preflight/reports"
 )
 
-// quick are times for servers on this machine, and patient are those where a connection has to get through, however busy it is.
+// quick are times for servers on this machine. Where a connection has to get through, however busy it is, steady is for
+// proofs in which others are dropped, and patient for those in which none is.
 var (
 	quick   = engine.Times{Dial: 400 * time.Millisecond, Hold: 100 * time.Millisecond, Margin: 400 * time.Millisecond}
-	patient = engine.Times{Dial: 1200 * time.Millisecond, Hold: 100 * time.Millisecond, Margin: 800 * time.Millisecond}
+	steady  = engine.Times{Dial: 1200 * time.Millisecond, Hold: 200 * time.Millisecond, Margin: 600 * time.Millisecond}
+	patient = engine.Times{Dial: 20 * time.Second, Hold: 300 * time.Millisecond, Margin: 20 * time.Second}
 )
 
 // run is an engine on a lab, with its journal.
@@ -583,7 +585,10 @@ func TestApplyMeets(t *testing.T) {
 			test.change(l.Host("qs-central"), r.Record().Plan.Changes[0])
 			err := r.Apply(t.Context(), "demo", "x")
 			if err == nil {
-				r.Times = patient
+				r.Times = steady
+				if test.proven == 14 {
+					r.Times = patient
+				}
 				err = r.Prove(t.Context(), proof.AfterApply, true)
 			}
 			if err := r.End(err); err != nil {

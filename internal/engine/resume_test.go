@@ -14,6 +14,7 @@ import (
 	"github.com/qlik-preflight/preflight/internal/proof"
 	"github.com/qlik-preflight/preflight/internal/record"
 	"github.com/qlik-preflight/preflight/internal/site"
+	"github.com/qlik-preflight/preflight/reports"
 )
 
 // planned is a run that was planned and left.
@@ -171,7 +172,7 @@ func TestSecondOperator(t *testing.T) {
 		return s
 	}})
 	if code := rec.Verdict.ExitCode; code != record.ExitIncomplete {
-		t.Errorf("exit code %d, want 5: the rim did not say whether its rules are in force", code)
+		t.Errorf("exit code %d, want 5: the rim did not say whether its rules are in force\n%s", code, reports.Text(rec, reports.Options{}))
 	}
 	rec = apply(winRM(l, l.Password()))
 	for _, c := range rec.Changes {
@@ -180,7 +181,7 @@ func TestSecondOperator(t *testing.T) {
 		}
 	}
 	if code := rec.Verdict.ExitCode; code != 0 || len(rec.Changes) != 8 {
-		t.Errorf("exit code %d, %d changes; want 0, 8", code, len(rec.Changes))
+		t.Errorf("exit code %d, %d changes; want 0, 8\n%s", code, len(rec.Changes), reports.Text(rec, reports.Options{}))
 	}
 	if diff := cmp.Diff(before, rules(l)); diff != "" {
 		t.Errorf("rules:\n%s", diff)

@@ -344,10 +344,10 @@ func (h *Host) prove(ctx context.Context, t *talk) error {
 		p.wg.Go(func() { p.serve(ln, l) })
 		t.send("bound", l.Port)
 	}
-	old := map[netip.AddrPort]bool{}
+	old := map[watched]bool{}
 	for _, w := range side.Watches {
 		for _, from := range h.connections(w.Port) {
-			old[from] = true
+			old[watched{w.Port, from}] = true
 		}
 		for _, from := range w.From {
 			p.expect(fmt.Sprintf("watch %d %s", w.Port, from))
@@ -505,14 +505,21 @@ func (p *proving) dial(ctx context.Context, began time.Time, d script.Dial, limi
 	report("open", 0, from, reply[:n])
 }
 
+// watched is a connection to a watched port. Its source alone does not name it: two connections to different ports may
+// have the same source port.
+type watched struct {
+	port uint16
+	from netip.AddrPort
+}
+
 // look reports the expected peers' new connections to the watched ports.
-func (p *proving) look(watches []script.Watch, old map[netip.AddrPort]bool) {
+func (p *proving) look(watches []script.Watch, old map[watched]bool) {
 	for _, w := range watches {
 		for _, from := range p.h.connections(w.Port) {
-			if old[from] {
+			if old[watched{w.Port, from}] {
 				continue
 			}
-			old[from] = true
+			old[watched{w.Port, from}] = true
 			p.t.send("seen", w.Port, from, netip.AddrPortFrom(p.h.Address.Addr(), w.Port))
 			p.meet(fmt.Sprintf("watch %d %s", w.Port, from.Addr()))
 		}
