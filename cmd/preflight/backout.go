@@ -35,10 +35,11 @@ asks for --confirm-outage with the site's name. Run again after a failure, it ta
 			if err != nil {
 				return err
 			}
+			w.confirmed = confirm != ""
 			return w.do(ctx,
 				func() error { return onward(w.ConnectAll(ctx)) },
 				func() error { return onward(w.Inspect(ctx)) },
-				func() error { return w.BackOut(ctx, confirm != "") },
+				func() error { return w.BackOut(ctx, w.confirmed) },
 			)
 		},
 	}

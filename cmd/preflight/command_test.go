@@ -381,7 +381,7 @@ func TestDrift(t *testing.T) {
 	s.Host("qs-rim1").AddRule("local", "{1}", "v2.29|Action=Allow|Active=TRUE|Dir=In|Protocol=6|LPort=443|Name=web|")
 	before := s.rules(t)
 	o := s.run(t, record.ExitDrift, "apply", filepath.Join(s.runs, r.Run.ID), "--approve", r.Change.PlanSHA256)
-	if !strings.Contains(o.stderr, "qs-rim1 now also needs a rule for 4144") || !strings.Contains(o.stderr, "hint: plan again") {
+	if !strings.Contains(o.stderr, "qs-rim1 now also needs a rule for 4144") || !strings.Contains(o.stderr, "hint: plan again, and have that approved: preflight plan -f "+s.files.Site+"\n") {
 		t.Errorf("the drift is not named: %s", o.stderr)
 	}
 	if diff := cmp.Diff(before, s.rules(t)); diff != "" {

@@ -50,7 +50,7 @@ func TestKilled(t *testing.T) {
 	}
 	close(after)
 	var reached sync.Map
-	for worker := range 3 {
+	for worker := range 4 {
 		t.Run(fmt.Sprint(worker), func(t *testing.T) {
 			t.Parallel()
 			s := newLab(t, lab.Options{})

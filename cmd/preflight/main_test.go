@@ -23,7 +23,7 @@ var quick = engine.Times{Dial: 800 * time.Millisecond, Hold: 200 * time.Millisec
 
 func TestMain(m *testing.M) {
 	times = &quick
-	flag.Set("test.parallel", "6") // unless the command line says otherwise: these tests wait, mostly
+	flag.Set("test.parallel", "12") // unless the command line says otherwise: these tests wait, mostly
 	program := func(after func()) func() {
 		return func() {
 			appended = after

@@ -25,6 +25,7 @@ import (
 	"github.com/qlik-preflight/preflight/internal/proof"
 	"github.com/qlik-preflight/preflight/internal/record"
 	"github.com/qlik-preflight/preflight/internal/site"
+	"github.com/qlik-preflight/preflight/reports"
 )
 
 // says fails the test unless a text holds each of the others.
@@ -150,48 +151,72 @@ func (s simulated) switched(t *testing.T, server string, down func() bool) {
 	}()
 }
 
-// TestOneDown: with a server down, verify proves the rest, and backout takes back what is on the others; once it is up
-// again, the same command that is hinted at takes back the rest.
+// TestOneDown: with a server down, or going down after it was signed in to, verify proves the rest, and backout takes back
+// what is on the others; once it is up again, the same command takes back what is left.
 func TestOneDown(t *testing.T) {
 	t.Parallel()
-	s := newLab(t, lab.Options{})
-	var down atomic.Bool
-	s.switched(t, "qs-central", down.Load)
-	before := s.rules(t)
-	run, _ := s.journey(t)
-	down.Store(true)
-	s.run(t, 4, "verify", run)
-	for _, p := range s.last(t).Proofs {
-		if p.Phase == proof.Verify && p.Verdict != proof.NotTested {
-			t.Errorf("%s: %s; want not tested", p.ID, p.Verdict)
-		}
+	for _, test := range []struct {
+		stage  string
+		verify int
+	}{{"connect", 4}, {"inspect", 5}} {
+		t.Run(test.stage, func(t *testing.T) {
+			t.Parallel()
+			s := newLab(t, lab.Options{})
+			var journal atomic.Value // of the run; while it is known, the server goes down with its next such stage
+			var stages atomic.Int32
+			begun := func() int {
+				text, _ := os.ReadFile(journal.Load().(string))
+				return strings.Count(string(text), `"stage":"`+test.stage+`","at"`)
+			}
+			s.switched(t, "qs-central", func() bool { return stages.Load() > 0 && begun() >= int(stages.Load()) })
+			before := s.rules(t)
+			run, _ := s.journey(t)
+			journal.Store(filepath.Join(run, "journal.jsonl"))
+			next := int32(begun() + 1)
+
+			stages.Store(next)
+			s.run(t, test.verify, "verify", run)
+			r, tried := s.last(t), 0
+			if f := r.Servers[0].Failure; f == nil || f.Stage != test.stage {
+				t.Errorf("the record says of qs-central: %+v", f)
+			}
+			for _, p := range r.Proofs {
+				if p.Phase == proof.Verify {
+					tried++
+				}
+			}
+			if tried != 14 {
+				t.Errorf("verify tells of %d flows, want 14", tried)
+			}
+			stages.Store(next + 1)
+			o := s.run(t, 7, "backout", run)
+			says(t, o.stderr, "hint: put that right, and run the same again: preflight backout "+run+"\n")
+			for at := range s.rules(t) {
+				if _, was := before[at]; !was && !strings.HasPrefix(at, "qs-central ") {
+					t.Errorf("%s is left", at)
+				}
+			}
+			if n := len(s.rules(t)) - len(before); n != 4 {
+				t.Errorf("%d rules are left, want the 4 of the server that is down", n)
+			}
+			stages.Store(0)
+			s.run(t, 0, "backout", run)
+			s.unchanged(t, "up again", before)
+		})
 	}
-	o := s.run(t, 7, "backout", run)
-	says(t, o.stderr, "hint: put that right, and run the same again: preflight backout "+run+"\n")
-	for at := range s.rules(t) {
-		if _, was := before[at]; !was && !strings.HasPrefix(at, "qs-central ") {
-			t.Errorf("%s is left", at)
-		}
-	}
-	if n := len(s.rules(t)) - len(before); n != 4 {
-		t.Errorf("%d rules are left, want the 4 of the server that is down", n)
-	}
-	down.Store(false)
-	s.run(t, 0, "backout", run)
-	s.unchanged(t, "up again", before)
 
 	two := newLab(t, lab.Options{Scenario: "winrm-down", Rims: 2})
 	two.run(t, 4, "verify", "-f", two.files.Site)
-	service := 0
+	others := 0
 	for _, p := range two.last(t).Proofs {
 		switch third := p.From == "qs-rim2" || p.To == "qs-rim2"; {
 		case third && p.Verdict != proof.NotTested:
 			t.Errorf("%s: %s; want not tested", p.ID, p.Verdict)
 		case p.Verdict.Fails():
-			service++
+			others++
 		}
 	}
-	if service == 0 {
+	if others == 0 {
 		t.Error("with one server down no flow between the others was tried")
 	}
 }
@@ -227,39 +252,45 @@ func TestUnwritable(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	const record, result = 1, 2 // what cannot be put in place; the result's becomes so after the command line was checked
 	file := filepath.Join(dir, "record.json")
 	for _, test := range []struct {
-		verdict, want int
-		out           string // the result's file, which is taken once the command line was checked; "": the record's is
-		args          []string
+		verdict, want, unwritable int
+		password                  string
+		args                      []string
 	}{
-		{0, 1, "", []string{"backout", dir}},
-		{3, 1, "", []string{"verify", dir}},
-		{3, 1, filepath.Join(t.TempDir(), "out"), []string{"verify", dir}},
-		{7, 7, "", []string{"apply", dir, "--approve", r.Change.PlanSHA256}},
-		{7, 7, filepath.Join(t.TempDir(), "out"), []string{"apply", dir, "--approve", r.Change.PlanSHA256}},
+		{0, 1, record, "", []string{"backout", dir}},
+		{4, 1, record, "wrong", []string{"verify", dir}},
+		{4, 1, result, "wrong", []string{"verify", dir}},
+		{7, 7, record | result, s.Password(), []string{"apply", dir, "--approve", r.Change.PlanSHA256}},
 	} {
 		var stdout, stderr strings.Builder
-		says, password := "error: writing record.json: ", strings.NewReader(s.Password()+"\n")
-		if taken(file); test.out != "" {
-			os.RemoveAll(file)
-			says = "error: writing " + test.out + ": "
+		args := append(test.args, "--runs", s.runs, "--password-stdin")
+		out, password := filepath.Join(t.TempDir(), "out"), strings.NewReader(test.password+"\n")
+		var said []string
+		if os.RemoveAll(file); test.unwritable&record != 0 {
+			taken(file)
+			said = append(said, "error: writing record.json: ")
+		}
+		if test.unwritable&result != 0 {
+			args = append(args, "--out", out)
+			said = append(said, "error: writing "+out+": ")
 		}
 		stdin := readerFunc(func(b []byte) (int, error) {
-			if test.out != "" {
-				taken(test.out)
+			if test.unwritable&result != 0 {
+				taken(out)
 			}
 			return password.Read(b)
 		})
-		code := run(t.Context(), append(test.args, "--runs", s.runs, "--password-stdin", "--out", test.out), stdin, &stdout, &stderr)
-		if code != test.want || !strings.Contains(stderr.String(), says) {
-			t.Errorf("%v: exit code %d, want %d, with %q:\n%s", test.args, code, test.want, says, &stderr)
+		if code := run(t.Context(), args, stdin, &stdout, &stderr); code != test.want {
+			t.Errorf("%v: exit code %d, want %d:\n%s", args, code, test.want, &stderr)
 		}
-		if test.out == "" && (stdout.Len() == 0 || strings.Contains(stdout.String(), "\nsha256")) {
-			t.Errorf("%v: the result is missing, or names a record that is not there:\n%s", test.args, &stdout)
+		says(t, stderr.String(), said...)
+		if test.unwritable == record && (stdout.Len() == 0 || strings.Contains(stdout.String(), "\nsha256")) {
+			t.Errorf("%v: the result is missing, or names a record that is not there:\n%s", args, &stdout)
 		}
 		if v := s.last(t).Verdict.ExitCode; v != test.verdict {
-			t.Errorf("%v: the run's own exit code is %d, want %d", test.args, v, test.verdict)
+			t.Errorf("%v: the run's own exit code is %d, want %d", args, v, test.verdict)
 		}
 	}
 }
@@ -336,16 +367,6 @@ func TestPasted(t *testing.T) {
 	}
 	o = s.run(t, 2, "apply", "last", "--approve", r.Change.PlanSHA256)
 	s.pasted(t, 0, o.stderr, `^hint: plan again: `)
-}
-
-// TestPastedDrift: the hint after a drift names the site file of the plan.
-func TestPastedDrift(t *testing.T) {
-	t.Parallel()
-	s := newLab(t, lab.Options{})
-	run, r := s.planned(t, 0)
-	s.Host("qs-rim1").AddRule("local", "{1}", "v2.29|Action=Allow|Active=TRUE|Dir=In|Protocol=6|LPort=443|Name=web|")
-	o := s.run(t, record.ExitDrift, "apply", run, "--approve", r.Change.PlanSHA256)
-	says(t, o.stderr, "hint: plan again, and have that approved: preflight plan -f "+s.files.Site+"\n")
 }
 
 // journal makes the journal of a run that began with a command, so many seconds after the others.
@@ -574,6 +595,38 @@ func TestJournalAltered(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.run(t, 0, "apply", append([]string{run}, approve...)...)
+
+	// One from which a command, or what became of a change, is cut away.
+	before, attempts = s.rules(t), s.attempts()
+	whole, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	without := func(lines string) []byte {
+		return regexp.MustCompile(`(?m)^\{"event":"`+lines+`.*\n`).ReplaceAll(whole, nil)
+	}
+	for what, cut := range map[string][]byte{
+		"its end": text, "a command": without(`command_started","data":\{"name":"apply"`), "its changes": without(`change_(started|ended)"`),
+	} {
+		if err := os.WriteFile(file, cut, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, command := range []string{"verify", "backout"} {
+			o := s.run(t, 2, command, run)
+			says(t, o.stderr, "it was cut, and nothing goes on from it", "hint: the PowerShell in its folder backout")
+			if strings.Contains(o.stdout, "nothing to take back") {
+				t.Errorf("%s without %s:\n%s", command, what, o.stdout)
+			}
+		}
+	}
+	s.unchanged(t, "cut", before)
+	if s.attempts() != attempts {
+		t.Error("a server was asked")
+	}
+	if err := os.WriteFile(file, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.run(t, 0, "backout", run)
 }
 
 // TestFilesGone: a run needs neither the site file nor the certificates it names, once it has begun.
@@ -594,8 +647,23 @@ func TestFilesGone(t *testing.T) {
 // TestTicketDigest: the ticket names the SHA-256 of record.json only while that file is the run's record.
 func TestTicketDigest(t *testing.T) {
 	t.Parallel()
-	s := newLab(t, lab.Options{})
-	run, _ := s.journey(t)
+	runs := t.TempDir()
+	journal(t, runs, "x", "plan", 0)
+	run := filepath.Join(runs, "x")
+	j, r, err := record.Open(run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range []record.Event{record.CommandStarted{Name: "apply"}, record.CommandEnded{}} {
+		r.Apply(e)
+		if err := j.Append(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := reports.JSON(r)
+	if err := errors.Join(err, j.WriteFile("record.json", text), j.Close()); err != nil {
+		t.Fatal(err)
+	}
 	file := filepath.Join(run, "record.json")
 	row := regexp.MustCompile(`record\.json +SHA-256 ([0-9a-f]{64})`)
 	ticket := func() []string {
@@ -605,7 +673,7 @@ func TestTicketDigest(t *testing.T) {
 		}
 		return row.FindStringSubmatch(o.stdout)
 	}
-	sum := fmt.Sprintf("%x", sha256Of(t, file))
+	sum := fmt.Sprintf("%x", sha256.Sum256(text))
 	if got := ticket(); got == nil || got[1] != sum {
 		t.Errorf("the ticket names %q, want %s", got, sum)
 	}
@@ -627,8 +695,6 @@ func TestRequestGone(t *testing.T) {
 	s := newLab(t, lab.Options{Scenario: "gpo-merge-off"})
 	run, r := s.planned(t, 3)
 	s.checkRequest(t, true)
-	s.run(t, 3, "apply", run, "--approve", r.Change.PlanSHA256)
-	s.checkRequest(t, true)
 	s.Host("qs-rim1").AddRule("policy", "{1}", "v2.29|Action=Allow|Active=TRUE|Dir=In|Protocol=6|LPort2_10=443-5051|Name=Qlik|")
 	o := s.run(t, 0, "apply", run, "--approve", r.Change.PlanSHA256)
 	s.checkRequest(t, false)
@@ -638,13 +704,4 @@ func TestRequestGone(t *testing.T) {
 	if got := slices.Sorted(maps.Keys(s.Host("qs-rim1").Rules("local"))); slices.ContainsFunc(got, func(id string) bool { return strings.HasPrefix(id, "preflight-") }) {
 		t.Errorf("a rule was added that policy voids: %v", got)
 	}
-}
-
-func sha256Of(t *testing.T, file string) [32]byte {
-	t.Helper()
-	b, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return sha256.Sum256(b)
 }

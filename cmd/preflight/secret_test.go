@@ -224,7 +224,7 @@ func TestPrompt(t *testing.T) {
 	}
 	restored("ctrl+c")
 	var stdout, stderr strings.Builder
-	if code := run(t.Context(), []string{"check", "--runs", s.runs, "-f", s.files.Site, "--no-input"}, terminal, &stdout, &stderr); code != 2 || strings.Contains(stderr.String(), "Password of ") {
+	if code := run(t.Context(), []string{"check", "--runs", s.runs, "-f", s.files.Site, "--no-input", "--timeout", "10s"}, terminal, &stdout, &stderr); code != 2 || strings.Contains(stderr.String(), "Password of ") {
 		t.Errorf("--no-input: exit code %d, want 2, without a question:\n%s", code, &stderr)
 	}
 	restored("--no-input")

@@ -30,6 +30,8 @@ type session struct {
 	command string
 	journal *record.Journal
 	told    *progress
+
+	confirmed bool // the operator said that a running rim may be cut off
 }
 
 // appended is called after each event that a command wrote to its journal; tests end the process there.
@@ -323,9 +325,13 @@ func (w *session) hints(r record.Record, broke error) []string {
 	case r.Verdict.ExitCode == record.ExitPartly && w.command == "apply":
 		hints = append(hints, fmt.Sprintf("put that right, and run the same again: %s --approve %.12s", w.typed("apply"), r.Change.PlanSHA256))
 	case r.Verdict.ExitCode == record.ExitPartly && w.command == "backout":
-		return []string{"put that right, and run the same again: " + w.typed("backout")}
+		again := w.typed("backout")
+		if w.confirmed {
+			again += " --confirm-outage " + printable.Argument(r.Site.Name)
+		}
+		return []string{"put that right, and run the same again: " + again}
 	}
-	if n := inPlace(r); n > 0 && broke != nil && w.command == "apply" {
+	if n := inPlace(r); n > 0 && (broke != nil || r.Verdict.ExitCode == record.ExitPartly) && w.command == "apply" {
 		if hints == nil {
 			hints = append(hints, fmt.Sprintf("to go on, run the same again: %s --approve %.12s", w.typed("apply"), r.Change.PlanSHA256))
 		}
@@ -353,9 +359,16 @@ func newRun(runs, site string, now time.Time) (*record.Journal, string, error) {
 // find finds the folder of a run: by its path, by its name below the folder of runs, or the last one. The last one is a
 // change, unless any will do.
 func (a *app) find(name string, anyRun bool) (string, error) {
+	if name != "last" {
+		for _, dir := range []string{filepath.Join(a.runs, name), name} {
+			if info, err := os.Stat(dir); err == nil && info.IsDir() {
+				return dir, nil
+			}
+		}
+	}
 	all, err := record.Runs(a.runs)
 	if err != nil {
-		return "", err
+		return "", usage("name another folder with --runs", "%w", err)
 	}
 	if name == "last" {
 		for _, r := range all {
@@ -364,11 +377,6 @@ func (a *app) find(name string, anyRun bool) (string, error) {
 			}
 		}
 		return "", usage("preflight plan -f site.yaml begins one", "there is no run in %s yet", a.runs)
-	}
-	for _, dir := range []string{filepath.Join(a.runs, name), name} {
-		if info, err := os.Stat(dir); err == nil && info.IsDir() {
-			return dir, nil
-		}
 	}
 	var names []string
 	for _, r := range all {

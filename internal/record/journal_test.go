@@ -194,6 +194,7 @@ func TestRuns(t *testing.T) {
 	}
 	journalled(t, runs, "empty")
 	journalled(t, runs, "begun", start("12:00:00"))
+	journalled(t, runs, "headless", command)
 	for name, text := range map[string]string{"file": "", "folder/x": "", "other/journal.jsonl": "not a journal\n\n"} {
 		path := filepath.Join(runs, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
@@ -232,6 +233,7 @@ func TestChange(t *testing.T) {
 		{"plan", "plan", []record.Event{record.StageStarted{Stage: "connect"}, record.Planned{SHA256: "9f2c"}}, true},
 		{"plan and more", "plan", []record.Event{record.Planned{SHA256: "9f2c"}, record.CommandEnded{}, record.CommandStarted{Name: "verify"}}, true},
 		{"plan that broke off", "plan", []record.Event{record.CommandEnded{Outcome: record.Cancelled}}, false},
+		{"check and another command", "check", []record.Event{record.CommandEnded{}, record.CommandStarted{Name: "plan"}}, false},
 		{"check", "check", []record.Event{record.Planned{}}, false},
 		{"verify", "verify", nil, false},
 		{"demo", "demo", []record.Event{record.Planned{SHA256: "9f2c"}}, false},
