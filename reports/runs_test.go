@@ -455,7 +455,7 @@ func partly(t *testing.T) record.Record {
 			e.State = ""
 		}
 	})
-	b.judge().end("", "stopped: qs-rim1: adding a rule: access is denied (0x80070005)")
+	b.judge().end("", "qs-rim1: adding a rule: access is denied (0x80070005)")
 	return b.record()
 }
 

@@ -35,7 +35,7 @@ is added. Run again after a failure, it adds only what is still missing.`,
 			if err := approve(j.Dir(), r, digest); err != nil {
 				return errors.Join(err, j.Close())
 			}
-			before := inPlace(r)
+			before := r.InPlace()
 			w, err := a.goOn(cmd, j, r)
 			if err != nil {
 				return err

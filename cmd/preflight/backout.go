@@ -24,7 +24,7 @@ asks for --confirm-outage with the site's name. Run again after a failure, it ta
 				return errors.Join(usage("--confirm-outage "+r.Site.Name, "--confirm-outage %q is not the name of this run's site", confirm), j.Close())
 			}
 			ctx := cmd.Context()
-			if inPlace(r) == 0 { // no server is needed to say so
+			if r.InPlace() == 0 { // no server is needed to say so
 				w, err := a.resume(j, r, nil, cmd.Name())
 				if err != nil {
 					return err

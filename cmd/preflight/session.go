@@ -204,7 +204,7 @@ func (w *session) finish(broke error) error {
 	errs := []error{broke, err, w.write(r, text, sum, written)}
 	for _, e := range errs {
 		if e != nil {
-			fmt.Fprintf(w.app.stderr, "error: %s\n", printable.Line(strings.TrimPrefix(e.Error(), engine.ErrStopped.Error()+": ")))
+			fmt.Fprintf(w.app.stderr, "error: %s\n", printable.Line(e.Error()))
 		}
 	}
 	for _, hint := range w.hints(r, broke) {
@@ -267,7 +267,6 @@ func (w *session) trailer(r record.Record, sum string, written map[string]bool) 
 	if written["gpo-request.txt"] {
 		row("request", filepath.Join(w.journal.Dir(), "gpo-request.txt"))
 	}
-	inPlace := inPlace(r)
 	switch {
 	case w.command == "demo":
 		if r.BackOut != nil {
@@ -280,25 +279,13 @@ func (w *session) trailer(r record.Record, sum string, written map[string]bool) 
 	case w.command == "check" && r.Verdict.ExitCode == record.ExitFailed && len(r.Plan.Changes) > 0:
 		row("next", "preflight plan -f "+printable.Argument(w.SiteFile))
 	}
-	if inPlace > 0 {
+	if r.InPlace() > 0 {
 		row("undo", w.typed("backout"))
 		if r.Verdict.ExitCode != record.ExitPartly {
 			row("again", w.typed("verify"))
 		}
 	}
 	return b.String()
-}
-
-// inPlace counts the rules of the run that are or may be in place.
-func inPlace(r record.Record) int {
-	n := 0
-	for _, c := range r.Changes {
-		switch c.State {
-		case record.Done, record.Started, record.InDoubt:
-			n++
-		}
-	}
-	return n
 }
 
 // name is the run as it is named on a command line.
@@ -331,7 +318,7 @@ func (w *session) hints(r record.Record, broke error) []string {
 		}
 		return []string{"put that right, and run the same again: " + again}
 	}
-	if n := inPlace(r); n > 0 && (broke != nil || r.Verdict.ExitCode == record.ExitPartly) && w.command == "apply" {
+	if r.InPlace() > 0 && (broke != nil || r.Verdict.ExitCode == record.ExitPartly) && w.command == "apply" {
 		if hints == nil {
 			hints = append(hints, fmt.Sprintf("to go on, run the same again: %s --approve %.12s", w.typed("apply"), r.Change.PlanSHA256))
 		}

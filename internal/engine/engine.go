@@ -160,7 +160,7 @@ func (e *Engine) End(broke error) error {
 	return err
 }
 
-// ErrStopped is wrapped by the error of a stage that could not go on for a reason that stands in the record.
+// ErrStopped is what the error of a stage is that could not go on for a reason that stands in the record.
 var ErrStopped = errors.New("stopped")
 
 // Close closes the connections to all servers.
@@ -296,6 +296,12 @@ func takenBack(rec record.Record) []checks.TakenBack {
 	return out
 }
 
+// stop is an ErrStopped in the words of what stopped the stage.
+type stop struct{ error }
+
+func (s stop) Is(target error) bool { return target == ErrStopped }
+func (s stop) Unwrap() error        { return s.error }
+
 func stopped(format string, args ...any) error {
-	return fmt.Errorf("%w: %w", ErrStopped, fmt.Errorf(format, args...))
+	return stop{fmt.Errorf(format, args...)}
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/qlik-preflight/preflight/checks"
@@ -356,7 +355,7 @@ func (r *Record) Apply(e Event) {
 		r.begin(e.ID, e.Server, e.At, false)
 		c := r.change(e.ID, e.Server)
 		c.State, c.Before, c.After, c.Error, c.EndedAt = e.State, e.Before, e.After, e.Error, &e.At
-		if left, _ := r.left(); left > 0 && r.BackOut != nil && r.BackOut.State == "done" {
+		if r.BackOut != nil && r.BackOut.State == "done" && r.InPlace() > 0 {
 			r.BackOut.State = "ready" // applied again
 		}
 	case ChangesInForce:
@@ -373,7 +372,7 @@ func (r *Record) Apply(e Event) {
 		if c := r.change(e.ID, e.Server); c != nil && (e.State == Removed || e.State == Absent) {
 			c.State, c.InForce = TakenBack, facts.Known(false)
 		}
-		if left, _ := r.left(); left == 0 {
+		if r.InPlace() == 0 {
 			r.BackOut.State = "done"
 		}
 	case Proved:
@@ -440,17 +439,19 @@ func (r *Record) remove(id, server, stored string, at time.Time) *Removal {
 	return &b.Removals[len(b.Removals)-1]
 }
 
-// left counts the run's own changes that are or may be in place, and those that were taken back.
-func (r *Record) left() (left, takenBack int) {
+// InPlace counts the run's own changes that are or may be in place.
+func (r *Record) InPlace() int {
+	return r.count(Done) + r.count(Started) + r.count(InDoubt)
+}
+
+func (r *Record) count(s ChangeState) int {
+	n := 0
 	for _, c := range r.Changes {
-		switch c.State {
-		case Done, Started, InDoubt:
-			left++
-		case TakenBack:
-			takenBack++
+		if c.State == s {
+			n++
 		}
 	}
-	return left, takenBack
+	return n
 }
 
 func flowKey(p proof.Proof) string { return fmt.Sprintf("%s %s %d", p.From, p.To, p.Port) }
@@ -607,8 +608,8 @@ func (r *Record) judge(o Outcome, broke string) Verdict {
 	v.Summary = r.summary(v)
 	if broke != "" {
 		// What was proven or planned before is not what this command ends with.
-		v.Summary = strings.TrimPrefix(broke, "stopped: ")
-		if left, _ := r.left(); left > 0 {
+		v.Summary = broke
+		if left := r.InPlace(); left > 0 {
 			v.Summary += fmt.Sprintf("; %d of %d rules are in", left, len(r.Plan.Changes))
 		}
 	}
@@ -646,7 +647,7 @@ func (r *Record) summary(v Verdict) string {
 		}
 		return s
 	case "backout":
-		left, gone := r.left()
+		left, gone := r.InPlace(), r.count(TakenBack)
 		switch {
 		case left > 0:
 			return fmt.Sprintf("%d of %s taken back", gone, checks.Count(left+gone, "rule", "rules"))
@@ -717,7 +718,7 @@ func (r *Record) exitCode(o Outcome, v Verdict) int {
 			in++ // it may be in
 		}
 	}
-	left, takenBack := r.left()
+	left, takenBack := r.InPlace(), r.count(TakenBack)
 	partly := len(r.Changes) > 0 && in > 0 && open > 0
 	if undoing {
 		partly = left > 0 && takenBack > 0
