@@ -379,8 +379,8 @@ func (a attempt) filtered(d firewall.Decision) reason {
 		}
 	case d.Verdict != firewall.Blocked:
 		return reason{cause: "not told apart: " + d.Why}
-	case d.Store == "": // by default, for no rule admits it: the plan adds one
-		return reason{cause: "host firewall: " + d.Why, owner: "you"}
+	case d.Store == "": // by default, for no rule admits it
+		return reason{"host firewall: " + d.Why, "you", "add the rule that is missing; preflight plan shows it"}
 	}
 	return reason{"host firewall: " + d.Why, Owner(d.Store), "preflight explain firewall.rule-blocked"}
 }

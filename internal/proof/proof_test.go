@@ -350,7 +350,7 @@ func TestJudgeCause(t *testing.T) {
 		alters               []alter
 		cause, owner, remedy string // "" for none
 	}{
-		{"no rule", TargetListener, "timeout", 10060, []alter{rules(firewall.Blocked, "", noRule)}, "host firewall: " + noRule, "you", ""},
+		{"no rule", TargetListener, "timeout", 10060, []alter{rules(firewall.Blocked, "", noRule)}, "host firewall: " + noRule, "you", "add the rule that is missing; preflight plan shows it"},
 		{"a local Block rule", TargetListener, "timeout", 10060, []alter{rules(firewall.Blocked, firewall.Local, "the Block rule X")}, "host firewall: the Block rule X", "you", rule},
 		{"a policy", TargetService, "timeout", 10060, []alter{rules(firewall.Blocked, firewall.Policy, "X")}, "host firewall: X", "the Active Directory team", rule},
 		{"device management", TargetService, "timeout", 10060, []alter{rules(firewall.Blocked, firewall.MDM, "X")}, "host firewall: X", "the device management team", rule},
