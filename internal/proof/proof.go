@@ -382,7 +382,7 @@ func (a attempt) filtered(d firewall.Decision) reason {
 	case d.Store == "": // by default, for no rule admits it
 		return reason{"host firewall: " + d.Why, "you", "add the rule that is missing; preflight plan shows it"}
 	}
-	return reason{"host firewall: " + d.Why, Owner(d.Store), "preflight explain firewall.rule-blocked"}
+	return reason{"host firewall: " + d.Why, Owner(d.Store), "what decides there has to change; a rule added on the server would do nothing"}
 }
 
 // perhaps tells whether the target received the attempt, or may have: then its rules are no reason for a silence.

@@ -338,7 +338,7 @@ func TestJudgeCause(t *testing.T) {
 	const (
 		way    = "the rules on central admit it, and central did not see it: lost on the way"
 		ask    = "source, target, port and time stand in the record: ask who filters between them"
-		rule   = "preflight explain firewall.rule-blocked"
+		rule   = "what decides there has to change; a rule added on the server would do nothing"
 		inUse  = "preflight explain port.in-use"
 		noRule = "no rule admits 10.1.0.21"
 	)
