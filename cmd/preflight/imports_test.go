@@ -17,6 +17,7 @@ var allowed = []struct {
 	why     string
 }{
 	{"internal/printable", "", "text is data"},
+	{"internal/secret", "", "what must not be shown"},
 	{"internal/site", "", "the site file depends on nothing"},
 	{"internal/firewall/rule", "", "the lab and the packet tier import it: it knows the rule string alone"},
 	{"internal/firewall", "internal/firewall/rule", "it knows Windows Firewall and no Qlik"},
@@ -25,10 +26,11 @@ var allowed = []struct {
 	{"internal/proof", "internal/ports internal/facts internal/firewall", "verdicts are a function of both ends' reports"},
 	{"checks", "internal/printable internal/site internal/ports internal/facts internal/firewall internal/proof", "checks look at facts, never at a server"},
 	{"internal/record", "internal/printable checks internal/site internal/ports internal/facts internal/firewall internal/firewall/rule internal/proof", "the record is a pure fold"},
-	{"internal/winrm", "", "a WinRM client of its own"},
-	{"internal/script", "internal/printable internal/facts internal/firewall internal/firewall/rule internal/proof", "scripts know their own input and output"},
+	{"internal/winrm", "internal/secret", "a WinRM client of its own"},
+	{"internal/script", "internal/printable internal/secret internal/facts internal/firewall internal/firewall/rule internal/proof", "scripts know their own input and output"},
+	{"internal/join", "internal/printable internal/secret internal/site internal/facts internal/script", "the steps of a join; it writes no events"},
 	{"reports", "internal/printable checks internal/record internal/proof", "a rendering is a function of the record"},
-	{"internal/engine", "internal/printable checks internal/site internal/ports internal/facts internal/firewall internal/firewall/rule internal/proof internal/record internal/winrm internal/script", "the only writer of events; it draws nothing"},
+	{"internal/engine", "internal/printable checks internal/site internal/ports internal/facts internal/firewall internal/firewall/rule internal/proof internal/record internal/winrm internal/script internal/secret internal/join", "the only writer of events; it draws nothing"},
 	{"internal/lab/wsman", "", "a server's end of WinRM must not share the client's mistakes"},
 	{"internal/lab/qlik", "", "what Qlik's services answer"},
 	{"internal/lab/host", "internal/script internal/firewall/rule", "it must not agree with the evaluation's bugs: never internal/firewall"},

@@ -47,7 +47,7 @@ type CommandEnded struct {
 	At      time.Time `json:"at"`
 }
 
-// StageStarted says that the run has come to a stage: connect, inspect, plan, apply, prove, backout.
+// StageStarted says that the run has come to a stage: connect, inspect, plan, apply, prove, join, backout.
 type StageStarted struct {
 	Stage string    `json:"stage"`
 	At    time.Time `json:"at"`
@@ -168,6 +168,44 @@ type Proved struct {
 	At    time.Time   `json:"at"`
 }
 
+// JoinStarted begins taking a rim through the join, from its first step: what was done already is seen there.
+type JoinStarted struct {
+	Rim string `json:"rim"`
+	// QRS is where the central node's repository service was asked, and Certificate with what; "" and nil if a person does
+	// that part.
+	QRS         string             `json:"qrs,omitempty"`
+	Certificate *ClientCertificate `json:"certificate,omitempty"`
+	At          time.Time          `json:"at"`
+}
+
+// StepStarted begins one step of the join.
+type StepStarted struct {
+	Rim   string    `json:"rim"`
+	Step  string    `json:"step"` // node, certificate, unlock, running, proxy
+	Guide string    `json:"guide"`
+	Title string    `json:"title"`
+	At    time.Time `json:"at"`
+}
+
+// StepWaiting says what a person has to do in a step, line by line.
+type StepWaiting struct {
+	Rim  string    `json:"rim"`
+	Step string    `json:"step"`
+	For  []string  `json:"for"`
+	At   time.Time `json:"at"`
+}
+
+// StepEnded is what became of a step.
+type StepEnded struct {
+	Rim    string    `json:"rim"`
+	Step   string    `json:"step"`
+	State  StepState `json:"state"`
+	Seen   string    `json:"seen"`
+	Owner  string    `json:"owner,omitempty"`
+	Remedy string    `json:"remedy,omitempty"`
+	At     time.Time `json:"at"`
+}
+
 // Judged holds the findings; they replace those before.
 type Judged struct {
 	Findings []checks.Finding `json:"findings"`
@@ -192,6 +230,10 @@ func (Replanned) event()       {}
 func (RemovalStarted) event()  {}
 func (RemovalEnded) event()    {}
 func (Proved) event()          {}
+func (JoinStarted) event()     {}
+func (StepStarted) event()     {}
+func (StepWaiting) event()     {}
+func (StepEnded) event()       {}
 func (Judged) event()          {}
 
 // kinds names every event as the journal does.
@@ -204,6 +246,7 @@ func init() {
 		"planned": Planned{}, "approved": Approved{}, "back_out_written": BackOutWritten{},
 		"change_started": ChangeStarted{}, "change_ended": ChangeEnded{}, "changes_in_force": ChangesInForce{},
 		"replanned": Replanned{}, "removal_started": RemovalStarted{}, "removal_ended": RemovalEnded{},
+		"join_started": JoinStarted{}, "step_started": StepStarted{}, "step_waiting": StepWaiting{}, "step_ended": StepEnded{},
 		"proved": Proved{}, "judged": Judged{},
 	} {
 		kinds[name] = reflect.TypeOf(e)
@@ -258,7 +301,7 @@ func DecodeEvent(b []byte) (Event, error) {
 // MustBeForced tells whether an event has to be on disk before the run goes on: what a way back depends on.
 func MustBeForced(e Event) bool {
 	switch e.(type) {
-	case RunStarted, Planned, Replanned, Approved, BackOutWritten, ChangeStarted, ChangeEnded, RemovalStarted, RemovalEnded, CommandEnded:
+	case RunStarted, Planned, Replanned, Approved, BackOutWritten, ChangeStarted, ChangeEnded, RemovalStarted, RemovalEnded, JoinStarted, StepStarted, StepEnded, CommandEnded:
 		return true
 	}
 	return false

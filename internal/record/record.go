@@ -34,6 +34,7 @@ type Record struct {
 	Proofs        []proof.Proof    `json:"proofs"`
 	Verified      []Compared       `json:"verified"` // what the last verify compared: the flows that had a proof before it
 	Findings      []checks.Finding `json:"findings"`
+	Join          *Join            `json:"join"`
 	BackOut       *BackOut         `json:"backout"`
 
 	before map[string]proof.Proof // by flow: the latest proofs before the command that runs
@@ -231,6 +232,54 @@ type Change struct {
 // InForceValue is the firewall's own word on whether a rule is in force.
 type InForceValue = facts.Value[bool]
 
+// Join is how rim nodes were taken into the site.
+type Join struct {
+	Rim string `json:"rim"` // the one that came last
+	// QRS is where the central node's repository service was asked for that one, and Certificate with what; "" and null if a
+	// person did that part.
+	QRS         string             `json:"qrs"`
+	Certificate *ClientCertificate `json:"certificate"`
+	Steps       []Step             `json:"steps"` // of each rim, in their order
+}
+
+// ClientCertificate is a client certificate of the site, which may do everything there.
+type ClientCertificate struct {
+	Subject  string    `json:"subject"`
+	SHA256   string    `json:"sha256"` // of its DER
+	NotAfter time.Time `json:"not_after"`
+}
+
+// StepState is how far a step of the join has come.
+type StepState string
+
+const (
+	StepStart    StepState = "started" // its end was not seen
+	StepWait     StepState = "waiting" // for a person
+	StepDone     StepState = "done"
+	StepByHand   StepState = "by_hand"    // a person says that it is done; nothing that preflight can see shows it
+	StepLeft     StepState = "left"       // it is left to a person, and does not keep the rim from running
+	StepNeedless StepState = "not_needed" // as for a rim without a proxy
+	StepFailed   StepState = "failed"
+)
+
+// Over tells whether nothing is left to do in a step.
+func (s StepState) Over() bool { return s == StepDone || s == StepByHand || s == StepNeedless }
+
+// Step is one step of the join of one rim.
+type Step struct {
+	Rim       string     `json:"rim"`
+	Step      string     `json:"step"`
+	Guide     string     `json:"guide"` // its steps in the guide's numbering
+	Title     string     `json:"title"`
+	State     StepState  `json:"state"`
+	For       []string   `json:"waiting_for,omitempty"` // what a person has or had to do
+	Seen      string     `json:"seen"`
+	Owner     string     `json:"owner,omitempty"`
+	Remedy    string     `json:"remedy,omitempty"`
+	StartedAt time.Time  `json:"started_at"`
+	EndedAt   *time.Time `json:"ended_at"`
+}
+
 // BackOut is the way back.
 type BackOut struct {
 	State    string    `json:"state"` // ready, done, or incomplete: begun, and some rules are still there
@@ -375,6 +424,20 @@ func (r *Record) Apply(e Event) {
 		if r.InPlace() == 0 {
 			r.BackOut.State = "done"
 		}
+	case JoinStarted:
+		j := Join{Rim: e.Rim, QRS: e.QRS, Certificate: e.Certificate, Steps: []Step{}}
+		if r.Join != nil {
+			j.Steps = slices.DeleteFunc(slices.Clone(r.Join.Steps), func(s Step) bool { return s.Rim == e.Rim })
+		}
+		r.Join = &j
+	case StepStarted:
+		*r.step(e.Rim, e.Step) = Step{Rim: e.Rim, Step: e.Step, Guide: e.Guide, Title: e.Title, State: StepStart, StartedAt: e.At}
+	case StepWaiting:
+		s := r.step(e.Rim, e.Step)
+		s.State, s.For = StepWait, e.For
+	case StepEnded:
+		s := r.step(e.Rim, e.Step)
+		s.State, s.Seen, s.Owner, s.Remedy, s.EndedAt = e.State, e.Seen, e.Owner, e.Remedy, &e.At
 	case Proved:
 		r.compare(e.Proof)
 		i := slices.IndexFunc(r.Proofs, func(p proof.Proof) bool { return p.ID == e.Proof.ID })
@@ -397,12 +460,31 @@ func (r *Record) Apply(e Event) {
 func (r Record) Clone() Record {
 	r.Run.Commands, r.Servers, r.Changes = slices.Clone(r.Run.Commands), slices.Clone(r.Servers), slices.Clone(r.Changes)
 	r.Proofs, r.Verified, r.before = slices.Clone(r.Proofs), slices.Clone(r.Verified), maps.Clone(r.before)
+	if r.Join != nil {
+		j := *r.Join
+		j.Steps = slices.Clone(j.Steps)
+		r.Join = &j
+	}
 	if r.BackOut != nil {
 		b := *r.BackOut
 		b.Removals = slices.Clone(b.Removals)
 		r.BackOut = &b
 	}
 	return r
+}
+
+// step finds a step of the join that has begun.
+func (r *Record) step(rim, step string) *Step {
+	if r.Join == nil {
+		r.Join = &Join{Rim: rim, Steps: []Step{}}
+	}
+	for i := range r.Join.Steps {
+		if s := &r.Join.Steps[i]; s.Rim == rim && s.Step == step {
+			return s
+		}
+	}
+	r.Join.Steps = append(r.Join.Steps, Step{Rim: rim, Step: step})
+	return &r.Join.Steps[len(r.Join.Steps)-1]
 }
 
 // begin puts a change at its beginning: again, if it was tried before, or only if it is new.

@@ -46,6 +46,9 @@ func (op Op) SHA256() string {
 //go:embed ps/frames.ps1
 var frames string
 
+//go:embed ps/http.ps1
+var httpText string
+
 //go:embed ps/inspect.ps1
 var inspectText string
 
@@ -58,16 +61,20 @@ var removeText string
 //go:embed ps/prove.ps1
 var proveText string
 
-// The operations. Each text is the common part followed by its own.
+//go:embed ps/setup.ps1
+var setupText string
+
+// The operations. Each text is the common part followed by its own; what speaks HTTP has that part between them.
 var (
-	InspectOp = Op{"inspect", "reads the firewall, addresses, listeners, services and the repository service's state; changes nothing", frames + inspectText}
+	InspectOp = Op{"inspect", "reads the firewall, addresses, listeners, services and the repository service's state; changes nothing", frames + httpText + inspectText}
 	AddOp     = Op{"add", "adds inbound allow rules for TCP ports, each named preflight-…, and never touches a rule that is there", frames + addText}
 	RemoveOp  = Op{"remove", "removes rules named preflight-… that are still exactly as preflight left them", frames + removeText}
 	ProveOp   = Op{"prove", "listens on unused ports while a proof lasts, seconds as a rule and about a minute at most, dials the other servers, and reports what it saw", frames + proveText}
+	SetupOp   = Op{"setup", "asks a rim's own repository service for its state, which ports are listened on, and gives that service the one-time password that unlocks its certificate, at http://localhost:4570", frames + httpText + setupText}
 )
 
 // Ops are all operations, in the order of a run.
-var Ops = []Op{InspectOp, AddOp, RemoveOp, ProveOp}
+var Ops = []Op{InspectOp, AddOp, RemoveOp, ProveOp, SetupOp}
 
 // Command is the fixed command line that runs any script: PowerShell reads the script from standard input up to the
 // line "#run", runs it, and hands it the lines that follow. It stays far below the 8191 characters that cmd.exe allows

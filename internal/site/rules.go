@@ -3,6 +3,7 @@ package site
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -61,6 +62,16 @@ func (r *reader) port(v ast.Node, what string) int {
 		r.fail(first(v), "write a number from 1 to 65535", "%s %s is not a port", what, quote(s))
 	}
 	return int(n)
+}
+
+// hostPort reads a host and its port, as qs-central:4242 or [fd00::11]:4242.
+func (r *reader) hostPort(v ast.Node, what string) string {
+	s := r.text(v, what)
+	host, port, err := net.SplitHostPort(s)
+	if n, bad := strconv.ParseUint(port, 10, 16); err != nil || !isHost(host) || bad != nil || n == 0 {
+		r.fail(first(v), "write a host and a port, as qs-central.corp.example:4242", "%s %s is not a host with its port", what, quote(s))
+	}
+	return s
 }
 
 var pinForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
@@ -240,6 +251,9 @@ func (r *reader) site(doc ast.Node) (s Site) {
 				listen := b.Value
 				s.Proof.Listen = &listen
 			}})
+		}},
+		field{"join", func(v ast.Node) {
+			r.mapping(v, "join", field{"qrs", func(v ast.Node) { s.Join.QRS = r.hostPort(v, "join.qrs") }})
 		}},
 	)
 	for _, key := range []struct{ name, hint string }{

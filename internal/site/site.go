@@ -19,6 +19,7 @@ type Site struct {
 	Nodes   []Node   `yaml:"nodes" json:"nodes"`
 	Clients Networks `yaml:"clients,omitempty" json:"clients"` // where people's browsers are
 	Proof   Proof    `yaml:"proof,omitempty" json:"proof,omitzero"`
+	Join    Join     `yaml:"join,omitempty" json:"join,omitzero"`
 }
 
 // Role is what a node is to its site.
@@ -69,6 +70,13 @@ type WinRM struct {
 // Proof says how ports are proven.
 type Proof struct {
 	Listen *bool `yaml:"listen,omitempty" json:"listen,omitempty"` // false: never open a listener of our own
+}
+
+// Join says how rims are taken into the site.
+type Join struct {
+	// QRS is where this workstation dials the central node's repository service, as host:port; port 4242 of the central
+	// node if it is left out.
+	QRS string `yaml:"qrs,omitempty" json:"qrs,omitempty"`
 }
 
 // Networks are address ranges. Any address at all has to be written out as the word any.

@@ -14,25 +14,13 @@ package winrm
 
 import (
 	"crypto/x509"
-	"fmt"
-	"io"
 	"time"
+
+	"github.com/qlik-preflight/preflight/internal/secret"
 )
 
-const mask = "********"
-
-// Password is a secret that fmt, encoding/json and everything built on them print as "********". It is not hidden from
-// fmt inside an unexported field of another type: fmt calls no methods there.
-type Password string
-
-// Reveal returns the password itself.
-func (p Password) Reveal() string { return string(p) }
-
-func (Password) String() string               { return mask }
-func (Password) GoString() string             { return mask }
-func (Password) Format(f fmt.State, _ rune)   { io.WriteString(f, mask) }
-func (Password) MarshalText() ([]byte, error) { return []byte(mask), nil }
-func (Password) MarshalJSON() ([]byte, error) { return []byte(`"` + mask + `"`), nil }
+// Password is the password of an account.
+type Password = secret.Text
 
 // Credential is what somebody signs in with.
 type Credential struct {

@@ -115,22 +115,7 @@ try {
   }
   if ($state) {
     Read-Section 'state' {
-      $request = [Net.WebRequest]::Create('http://localhost:4444/status/servicestate')
-      $request.Proxy = $null
-      $request.Timeout = 5000
-      $request.ReadWriteTimeout = 5000
-      $request.AllowAutoRedirect = $false
-      try { $answer = $request.GetResponse() } catch {
-        $e = $_.Exception.GetBaseException()
-        if ($e -is [Net.WebException]) { $answer = $e.Response }
-        if ($null -eq $answer) { throw }
-      }
-      try {
-        $text = [char[]](, [char]0 * 400)
-        $reader = [Activator]::CreateInstance([IO.StreamReader], [object[]]@($answer.GetResponseStream()))
-        $length = $reader.ReadBlock($text, 0, 400)
-        Send-Frame 'state' ([int]$answer.StatusCode) ([string]::Join('', $text[0..399]).Substring(0, $length))
-      } finally { $answer.Close() }
+      Send-State
     }
   }
   Read-Section 'peers' {

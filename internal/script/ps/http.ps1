@@ -1,0 +1,24 @@
+# One HTTP exchange of this server with itself. The answer goes out as "WHAT STATUS TEXT", of the text 4000 characters at most.
+function Send-Answer([string]$what, $request) {
+  $request.ReadWriteTimeout = $request.Timeout
+  $request.AllowAutoRedirect = $false
+  try { $answer = $request.GetResponse() } catch {
+    $e = $_.Exception.GetBaseException()
+    if ($e -is [Net.WebException]) { $answer = $e.Response }
+    if ($null -eq $answer) { throw }
+  }
+  try {
+    $text = [char[]](, [char]0 * 4000)
+    $reader = [Activator]::CreateInstance([IO.StreamReader], [object[]]@($answer.GetResponseStream()))
+    $length = $reader.ReadBlock($text, 0, 4000)
+    Send-Frame $what ([int]$answer.StatusCode) ([string]::Join('', $text).Substring(0, $length))
+  } finally { $answer.Close() }
+}
+
+# The state of the repository service, as it tells it on its own port.
+function Send-State {
+  $request = [Net.WebRequest]::Create('http://localhost:4444/status/servicestate')
+  $request.Proxy = $null
+  $request.Timeout = 5000
+  Send-Answer 'state' $request
+}

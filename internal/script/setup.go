@@ -1,0 +1,110 @@
+package script
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"html"
+	"io"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/qlik-preflight/preflight/internal/facts"
+	"github.com/qlik-preflight/preflight/internal/printable"
+	"github.com/qlik-preflight/preflight/internal/secret"
+)
+
+// SetupLimit is how long one Setup works at most: time enough for somebody to do their part by hand.
+const SetupLimit = 30 * time.Minute
+
+// Setup is a running conversation with the repository service of a rim, on the rim itself: one process there, which does
+// one thing after the other as it is asked. Its methods are for one goroutine.
+type Setup struct{ c *Call }
+
+// StartSetup starts it. It ends with Close, with ctx, or after SetupLimit.
+func StartSetup(ctx context.Context, r Runner) *Setup {
+	return &Setup{Start(ctx, r, SetupOp, SetupLimit)}
+}
+
+// State asks the repository service for its state. It is unknown, with the reason, if the service does not answer or
+// answers something else. The error is the conversation's: it has ended.
+func (s *Setup) State() (facts.Value[facts.ServiceState], error) {
+	s.c.Send("state")
+	f, err := s.answer("state")
+	var refused *Error
+	switch {
+	case errors.As(err, &refused) && !s.c.ended:
+		return facts.Unknown[facts.ServiceState](printable.Line(refused.Message)), nil
+	case err != nil:
+		return facts.Unknown[facts.ServiceState](printable.Line(err.Error())), err
+	}
+	return parseState(f.Field(1), f.Field(2)), nil
+}
+
+// Listening are the TCP ports that somebody listens on, at whatever address.
+func (s *Setup) Listening() (map[uint16]bool, error) {
+	s.c.Send("ports")
+	f, err := s.answer("ports")
+	if err != nil {
+		return nil, err
+	}
+	ports := map[uint16]bool{}
+	for n := range strings.FieldsSeq(f.Field(1)) {
+		port, err := strconv.ParseUint(n, 10, 16)
+		if err != nil {
+			return nil, fmt.Errorf("%s: not a port: %s", SetupOp.Name, printable.Line(n))
+		}
+		ports[uint16(port)] = true
+	}
+	return ports, nil
+}
+
+// Unlock gives the repository service the one-time password: POST http://localhost:4570/certificateSetup, form field
+// __pwd (ahaydon/Qlik-Cli-Windows, node.ps1; the port is open to the server itself alone, and only between the arrival of
+// the certificate and its unlocking: help.qlik.com, Qlik Sense 2.1, "Certificate trust: requirements"). text is the page
+// that came back, without the password, whatever form it stands there in. An error that is a *Error is the server's word
+// that the exchange failed; whether the password arrived is then not known.
+func (s *Setup) Unlock(password secret.Text) (status int, text string, err error) {
+	s.c.Send("unlock")
+	s.c.Send(password.Reveal())
+	f, err := s.answer("unlock")
+	if err != nil {
+		return 0, "", err
+	}
+	status, err = strconv.Atoi(f.Field(1))
+	if err != nil {
+		return 0, "", fmt.Errorf("%s: not an HTTP status: %s", SetupOp.Name, printable.Line(f.Field(1)))
+	}
+	return status, without(f.Field(2), password), nil
+}
+
+// Close ends the conversation.
+func (s *Setup) Close() error { return s.c.Close() }
+
+// answer is the next frame, which has to be of one kind.
+func (s *Setup) answer(kind string) (Frame, error) {
+	f, err := s.c.Next()
+	switch {
+	case err == io.EOF:
+		return nil, fmt.Errorf("%s: %w", SetupOp.Name, ErrEnded)
+	case err != nil:
+		return nil, err
+	case f.Kind() == "failed" && f.Field(1) == kind:
+		return nil, &Error{Op: SetupOp.Name, Type: f.Field(2), HResult: f.Field(3), Message: f.Field(5)}
+	case f.Kind() != kind:
+		return nil, fmt.Errorf("%s: an answer to something else: %s", SetupOp.Name, printable.Line(f.Kind()))
+	}
+	return f, nil
+}
+
+// without is a text in which a secret is not to be read any more.
+func without(text string, s secret.Text) string {
+	for _, form := range []string{s.Reveal(), url.QueryEscape(s.Reveal()), url.PathEscape(s.Reveal()), html.EscapeString(s.Reveal())} {
+		if form != "" {
+			text = strings.ReplaceAll(text, form, s.String())
+		}
+	}
+	return text
+}
