@@ -8,27 +8,24 @@ package lab
 
 import (
 	"cmp"
-	"crypto/ecdsa"
-	"crypto/elliptic"
+	"context"
 	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"log"
-	"math/big"
 	"net"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/qlik-preflight/preflight/internal/firewall/rule"
 	"github.com/qlik-preflight/preflight/internal/lab/host"
+	"github.com/qlik-preflight/preflight/internal/lab/qlik"
 	"github.com/qlik-preflight/preflight/internal/lab/wsman"
 	"github.com/qlik-preflight/preflight/internal/site"
 )
@@ -51,7 +48,20 @@ type Lab struct {
 	silent   string // the server whose WinRM port refuses connections
 	hosts    []*host.Host
 	winrm    map[string]*wsman.Server
-	close    []func()
+
+	qlik   *ca // whose root certificate is the site's
+	client tls.Certificate
+	key    []byte // of client, as PEM
+	qrs    *qlik.QRS
+
+	ctx    context.Context // until Close
+	cancel context.CancelFunc
+	work   sync.WaitGroup // what goes on in the background
+
+	mu        sync.Mutex
+	close     []func()
+	closed    bool
+	passwords []string // one-time, given out
 }
 
 // Options say which site to simulate. The zero value is the scenario "clean" with one rim.
@@ -75,6 +85,7 @@ func Start(o Options) (*Lab, error) {
 		return nil, err
 	}
 	l := &Lab{winrm: map[string]*wsman.Server{}}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
 	if err := l.start(s, rims); err != nil {
 		l.Close()
 		return nil, fmt.Errorf("starting the lab: %w", err)
@@ -105,7 +116,10 @@ func (o Options) choose() (Scenario, int, error) {
 }
 
 func (l *Lab) start(s Scenario, rims int) (err error) {
-	if l.ca, err = newCA(); err != nil {
+	if l.ca, err = newCA("preflight lab CA", nil); err != nil {
+		return err
+	}
+	if err := l.startQlik(); err != nil {
 		return err
 	}
 	l.accepted = random()
@@ -121,7 +135,7 @@ func (l *Lab) start(s Scenario, rims int) (err error) {
 		h := host.New(name, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(11 + i)}), nodes.Bits()), rule.Domain)
 		network.Add(h)
 		l.hosts = append(l.hosts, h)
-		l.close = append(l.close, h.Close)
+		l.onClose(h.Close)
 		l.site.Nodes = append(l.site.Nodes, site.Node{
 			Name: name, Role: role, Host: name, Services: []site.Service{site.Repository, site.Proxy, site.Engine, site.Scheduler},
 		})
@@ -164,35 +178,37 @@ func random() string {
 
 // serve answers HTTP on a port of a server until the lab is closed.
 func (l *Lab) serve(ln net.Listener, handler http.Handler) {
-	server := &http.Server{Handler: handler, ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: 10 * time.Second}
-	go server.Serve(ln)
-	l.close = append(l.close, func() { server.Close() })
+	server := &http.Server{
+		Handler: handler, ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: 10 * time.Second,
+		BaseContext: func(net.Listener) context.Context { return l.ctx },
+	}
+	l.spawn(func() { server.Serve(ln) })
+	l.onClose(func() {
+		server.Close()
+		ln.Close() // it may not have come to serve
+	})
 }
 
 // serveTLS answers TLS on a port of a server, and nothing more: what a service that nobody asks anything shows.
-func (l *Lab) serveTLS(h *host.Host, port uint16, pid int) error {
+func (l *Lab) serveTLS(h *host.Host, port uint16, pid int, cert tls.Certificate) error {
 	ln, err := h.Listen(port, pid)
 	if err != nil {
 		return err
 	}
-	cert, err := l.ca.issue(h.Name)
-	if err != nil {
-		return err
-	}
 	config := &tls.Config{Certificates: []tls.Certificate{cert}}
-	go func() {
+	l.spawn(func() {
 		for {
 			c, err := ln.Accept()
 			if err != nil {
 				return
 			}
-			go func() {
+			l.work.Go(func() {
 				defer c.Close()
 				io.Copy(io.Discard, tls.Server(c, config))
-			}()
+			})
 		}
-	}()
-	l.close = append(l.close, func() { ln.Close() })
+	})
+	l.onClose(func() { ln.Close() })
 	return nil
 }
 
@@ -212,7 +228,7 @@ func (l *Lab) serveWinRM(h *host.Host) (port int, err error) {
 		return 0, err
 	}
 	l.serve(tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}), server)
-	l.close = append(l.close, func() { server.Close() })
+	l.onClose(func() { server.Close() })
 	return ln.Addr().(*net.TCPAddr).Port, nil
 }
 
@@ -230,7 +246,7 @@ func (l *Lab) refuse() (port int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	l.close = append(l.close, func() { near.Close() })
+	l.onClose(func() { near.Close() })
 	for {
 		far, err := ln.Accept()
 		if err != nil {
@@ -240,7 +256,7 @@ func (l *Lab) refuse() (port int, err error) {
 			far.Close()
 			continue
 		}
-		l.close = append(l.close, func() { far.Close() })
+		l.onClose(func() { far.Close() })
 		return near.LocalAddr().(*net.TCPAddr).Port, nil
 	}
 }
@@ -258,9 +274,7 @@ func (l *Lab) SiteFile() ([]byte, error) {
 }
 
 // CA is the lab's CA certificate, as PEM.
-func (l *Lab) CA() []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: l.ca.der})
-}
+func (l *Lab) CA() []byte { return certificatePEM(l.ca.cert) }
 
 // Password is the password of User; in the scenario "wrong-password" it is not.
 func (l *Lab) Password() string { return l.password }
@@ -278,55 +292,37 @@ func (l *Lab) Host(name string) *host.Host {
 	return nil
 }
 
-// Close stops every server.
+// Close stops every server, and waits for what goes on there.
 func (l *Lab) Close() {
-	for i := len(l.close) - 1; i >= 0; i-- {
-		l.close[i]()
+	l.cancel()
+	l.mu.Lock()
+	closers := l.close
+	l.close, l.closed = nil, true
+	l.mu.Unlock()
+	for _, c := range slices.Backward(closers) {
+		c()
 	}
-	l.close = nil
+	l.work.Wait()
 }
 
-// ca issues the lab's certificates. It lives as long as the lab.
-type ca struct {
-	der  []byte
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
+// onClose has something done when the lab is closed: at once if it is.
+func (l *Lab) onClose(f func()) {
+	l.mu.Lock()
+	closed := l.closed
+	if !closed {
+		l.close = append(l.close, f)
+	}
+	l.mu.Unlock()
+	if closed {
+		f()
+	}
 }
 
-func newCA() (*ca, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	t := template("preflight lab CA")
-	t.IsCA, t.BasicConstraintsValid, t.KeyUsage = true, true, x509.KeyUsageCertSign
-	der, err := x509.CreateCertificate(rand.Reader, t, t, &key.PublicKey, key)
-	if err != nil {
-		return nil, err
-	}
-	cert, err := x509.ParseCertificate(der)
-	return &ca{der, cert, key}, err
-}
-
-func (c *ca) issue(name string, addresses ...string) (tls.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	t := template(name)
-	t.DNSNames = []string{name}
-	for _, a := range addresses {
-		t.IPAddresses = append(t.IPAddresses, net.ParseIP(a))
-	}
-	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-	der, err := x509.CreateCertificate(rand.Reader, t, c.cert, &key.PublicKey, c.key)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
-}
-
-func template(name string) *x509.Certificate {
-	serial, _ := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
-	return &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(30 * 24 * time.Hour),
+// spawn does something in the background, which has to end when the lab is closed; nothing if it is.
+func (l *Lab) spawn(f func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.closed {
+		l.work.Go(f)
 	}
 }

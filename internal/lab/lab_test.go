@@ -222,7 +222,8 @@ func TestScenarios(t *testing.T) {
 		"stale-certificates": {
 			missing: clean, reached: none, rims: []string{waits}, roots: []string{"CN=old-central-CA"},
 		},
-		"slow": {missing: clean, rims: []string{waits}, more: slow},
+		"half-join": {missing: clean, reached: none, rims: []string{waits}, more: halfJoined},
+		"slow":      {missing: clean, rims: []string{waits}, more: slow},
 		"gpo-merge-off": {
 			missing: slices.Concat(needs("qs-central", "10.0.0.12"), blocked("qs-rim1", 443, 4144, 4241, 4242, 4243, 4444, 5051)),
 			reached: none, rims: []string{waits}, more: addedInVain,
@@ -447,7 +448,7 @@ func slow(t *testing.T, l *lab.Lab, _ site.Site) {
 
 func TestOptions(t *testing.T) {
 	t.Parallel()
-	const known = "clean, joined, second-rim, already-open, gpo-merge-off, block-rule, port-in-use, wrong-password, winrm-down, stale-certificates, slow"
+	const known = "clean, joined, second-rim, already-open, gpo-merge-off, block-rule, port-in-use, wrong-password, winrm-down, stale-certificates, half-join, slow"
 	for _, test := range []struct {
 		options lab.Options
 		want    string // error, or the names of the nodes

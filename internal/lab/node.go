@@ -2,15 +2,14 @@ package lab
 
 import (
 	"crypto/sha1"
+	"crypto/tls"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/qlik-preflight/preflight/internal/firewall/rule"
 	"github.com/qlik-preflight/preflight/internal/lab/host"
-	"github.com/qlik-preflight/preflight/internal/lab/qlik"
 )
 
 // The networks of the site.
@@ -27,6 +26,9 @@ type service struct {
 	ports []uint16
 }
 
+// windows is the name of its Windows service.
+func (s service) windows() string { return "QlikSense" + s.name + "Service" }
+
 var centralServices = []service{
 	{"Repository", 2104, []uint16{4241, 4242}},
 	{"Proxy", 2380, []uint16{443, 4144, 4243}},
@@ -41,8 +43,13 @@ var rimServices = []service{
 	{"Scheduler", 2472, []uint16{5051}},
 }
 
-// setupPort is where a rim's repository service waits for certificates and tells its state.
-const setupPort = 4444
+// The ports of the repository service: where the central node's is asked, where a rim's waits for certificates and tells
+// its state, and where it waits for the one-time password.
+const (
+	qrsPort    = 4242
+	setupPort  = 4444
+	unlockPort = 4570
+)
 
 // forClients tells whether people's browsers use a port.
 func forClients(port uint16) bool { return port == 443 || port == 4144 }
@@ -67,57 +74,60 @@ func furnish(h *host.Host) {
 // run starts a node. One that is in its site holds certificates and all its services run. Else it is a rim whose
 // repository service waits for certificates on setupPort, while proxy, engine and scheduler wait for it.
 func (l *Lab) run(h *host.Host, in bool) error {
-	if in {
-		h.AddCertificate(certificate("root", siteRoot, siteRoot))
-		h.AddCertificate(certificate("my", "CN="+h.Name, siteRoot))
+	for _, s := range l.services(h) {
+		h.AddService(host.Service{
+			Name: s.windows(), State: "Stopped", Start: "Auto", Path: `C:\Program Files\Qlik\Sense\` + s.name + `\` + s.name + ".exe",
+		}, s.name)
 	}
 	if h != l.central() {
 		h.SetState(1)
-		if in {
-			h.SetState(2)
+		if err := l.serveSetup(h); err != nil {
+			return err
 		}
 	}
-	for _, s := range l.services(h) {
-		sv := host.Service{Name: "QlikSense" + s.name + "Service", State: "Stopped", Start: "Auto", Path: `C:\Program Files\Qlik\Sense\` + s.name + `\` + s.name + ".exe"}
-		if in || s.name == "Repository" {
-			sv.State, sv.PID = "Running", s.pid
-		}
-		h.AddService(sv, s.name)
-		for _, port := range s.ports {
-			var err error
-			if port == setupPort {
-				err = l.serveSetup(h, s.pid)
-			} else if in {
-				err = l.serveTLS(h, port, s.pid)
-			}
-			if err != nil {
-				return err
-			}
-		}
+	if !in {
+		h.StartService(rimServices[0].windows(), rimServices[0].pid, rimServices[0].name)
+		return nil
 	}
-	return nil
-}
-
-// serveSetup answers on setupPort as the repository service does.
-func (l *Lab) serveSetup(h *host.Host, pid int) error {
-	ln, err := h.Listen(setupPort, pid)
+	own, err := l.qlik.issue(h.Name)
 	if err != nil {
 		return err
 	}
-	l.serve(ln, qlik.Setup{State: h.State})
-	return nil
+	h.AddCertificate(installed("root", l.qlik.cert))
+	h.AddCertificate(installed("my", own.Leaf))
+	for _, s := range l.services(h) {
+		if err := l.startService(h, s, own); err != nil {
+			return err
+		}
+	}
+	if h == l.central() {
+		return nil
+	}
+	h.SetState(2)
+	n, err := l.qrs.Add(node(h))
+	if err != nil {
+		return err
+	}
+	return l.qrs.Balance(n)
 }
 
-// siteRoot is the root certificate that the central node made for its site.
-const siteRoot = "CN=qs-central-CA"
-
-// certificate makes one of Qlik Sense's own. Its thumbprint comes from its names, so it is the same in every lab.
-func certificate(store, subject, issuer string) host.Certificate {
-	return host.Certificate{
-		Store: store, Subject: subject, Issuer: issuer,
-		Thumbprint: fmt.Sprintf("%X", sha1.Sum([]byte(subject+" issued by "+issuer))),
-		NotAfter:   time.Date(2036, time.January, 10, 0, 0, 0, 0, time.UTC),
+// startService starts a service of a node in its site: its ports listen, and then it runs.
+func (l *Lab) startService(h *host.Host, s service, own tls.Certificate) error {
+	for _, port := range s.ports {
+		var err error
+		switch {
+		case port == setupPort: // it listens all the time
+		case port == qrsPort && h == l.central():
+			err = l.serveQRS(h, s.pid, own)
+		default:
+			err = l.serveTLS(h, port, s.pid, own)
+		}
+		if err != nil {
+			return fmt.Errorf("starting %s on %s: %w", s.windows(), h.Name, err)
+		}
 	}
+	h.StartService(s.windows(), s.pid, s.name)
+	return nil
 }
 
 // openByHand adds what somebody once did by hand for the rims that have joined: for each service a rule on the central

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/qlik-preflight/preflight/internal/lab/host"
@@ -63,7 +64,11 @@ var Scenarios = []Scenario{
 		change: func(l *Lab) error {
 			const pid = 3120
 			l.last().AddProcess(pid, "httpd")
-			return l.serveTLS(l.last(), 443, pid)
+			cert, err := l.ca.issue(l.last().Name)
+			if err != nil {
+				return err
+			}
+			return l.serveTLS(l.last(), 443, pid, cert)
 		},
 	},
 	{
@@ -86,9 +91,14 @@ var Scenarios = []Scenario{
 		Name: "stale-certificates",
 		Does: "The last rim trusts another site's root certificate.",
 		change: func(l *Lab) error {
-			l.last().AddCertificate(certificate("root", "CN=old-central-CA", "CN=old-central-CA"))
+			l.last().AddCertificate(elsewhere("CN=old-central-CA"))
 			return nil
 		},
+	},
+	{
+		Name:   "half-join",
+		Does:   "The last rim's node exists; 4444 was closed to its start.",
+		change: halfJoin,
 	},
 	{
 		Name: "slow",
@@ -100,6 +110,18 @@ var Scenarios = []Scenario{
 			return nil
 		},
 	},
+}
+
+// halfJoin does what somebody does who makes a node before the firewall is open.
+func halfJoin(l *Lab) error {
+	n, err := l.qrs.Add(node(l.last()))
+	if err != nil {
+		return err
+	}
+	if _, err := l.qrs.Register(l.ctx, n); err == nil {
+		return fmt.Errorf("%s got its certificate, though no rule admits %d", n.HostName, setupPort)
+	}
+	return nil
 }
 
 // openToAll adds rules that are far wider than what is needed, and somebody else's.

@@ -10,13 +10,18 @@ import (
 )
 
 // Files are where Write put what the other commands need.
-type Files struct{ Site, CA, Password string }
+type Files struct {
+	Site, CA, Password       string
+	QRSCert, QRSKey, QRSRoot string // under the names by which Qlik Sense exports them
+}
 
-// Write writes the site file, the CA certificate that it names and the password into a folder, which it makes if there is
-// none; only their owner can read them. A folder of an earlier lab is written anew. If a file of these names is
-// there that no lab wrote, nothing is touched and the error is an OptionError.
+// Write writes the site file, the CA certificate that it names, the password, and the certificates and the key for the
+// repository service into a folder, which it makes if there is none; only their owner can read them. A folder of an
+// earlier lab is written anew. If a file of these names is there that no lab wrote, nothing is touched and the error is an
+// OptionError.
 func (l *Lab) Write(dir string) (Files, error) {
-	f := Files{filepath.Join(dir, "site.yaml"), filepath.Join(dir, CAFile), filepath.Join(dir, "password")}
+	in := func(name string) string { return filepath.Join(dir, name) }
+	f := Files{in("site.yaml"), in(CAFile), in("password"), in("client.pem"), in("client_key.pem"), in("root.pem")}
 	text, err := l.SiteFile()
 	if err != nil {
 		return Files{}, err
@@ -29,14 +34,16 @@ func (l *Lab) Write(dir string) (Files, error) {
 		return Files{}, err
 	}
 	// The site file comes last: once it is there, so are the others.
-	for i, w := range []struct {
+	cert, key, root := l.QRSCertificate()
+	files := []struct {
 		name string
 		data []byte
-	}{{f.Password, []byte(l.password + "\n")}, {f.CA, l.CA()}, {f.Site, text}} {
+	}{{f.Password, []byte(l.password + "\n")}, {f.CA, l.CA()}, {f.QRSCert, cert}, {f.QRSKey, key}, {f.QRSRoot, root}, {f.Site, text}}
+	for i, w := range files {
 		if err := replace(w.name, w.data); err != nil {
 			if !again { // without a site file nobody would know them for a lab's
-				for _, name := range []string{f.Password, f.CA}[:i] {
-					os.Remove(name)
+				for _, before := range files[:i] {
+					os.Remove(before.name)
 				}
 			}
 			return Files{}, err
@@ -48,7 +55,7 @@ func (l *Lab) Write(dir string) (Files, error) {
 // check fails if a file would be lost that no lab wrote. A lab's folder is known by its site file; ours tells whether
 // this is one.
 func (f Files) check() (ours bool, err error) {
-	for _, name := range []string{f.Site, f.CA, f.Password} {
+	for _, name := range []string{f.Site, f.CA, f.Password, f.QRSCert, f.QRSKey, f.QRSRoot} {
 		info, err := os.Lstat(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue

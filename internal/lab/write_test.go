@@ -40,7 +40,11 @@ func written(t *testing.T, l *lab.Lab) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return map[string]string{"site.yaml": string(text), "lab-ca.pem": string(l.CA()), "password": l.Password() + "\n"}
+	cert, key, root := l.QRSCertificate()
+	return map[string]string{
+		"site.yaml": string(text), "lab-ca.pem": string(l.CA()), "password": l.Password() + "\n",
+		"client.pem": string(cert), "client_key.pem": string(key), "root.pem": string(root),
+	}
 }
 
 func TestWrite(t *testing.T) {
@@ -53,13 +57,17 @@ func TestWrite(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := (lab.Files{Site: filepath.Join(dir, "site.yaml"), CA: filepath.Join(dir, "lab-ca.pem"), Password: filepath.Join(dir, "password")}); f != want {
+		in := func(name string) string { return filepath.Join(dir, name) }
+		if want := (lab.Files{
+			Site: in("site.yaml"), CA: in("lab-ca.pem"), Password: in("password"),
+			QRSCert: in("client.pem"), QRSKey: in("client_key.pem"), QRSRoot: in("root.pem"),
+		}); f != want {
 			t.Errorf("wrote %+v, want %+v", f, want)
 		}
 		if diff := cmp.Diff(written(t, l), tree(t, dir)); diff != "" {
 			t.Error(diff)
 		}
-		for name, want := range map[string]fs.FileMode{dir: fs.ModeDir | 0o700, f.Password: 0o600, f.CA: 0o600, f.Site: 0o600} {
+		for name, want := range map[string]fs.FileMode{dir: fs.ModeDir | 0o700, f.Password: 0o600, f.CA: 0o600, f.Site: 0o600, f.QRSCert: 0o600, f.QRSKey: 0o600, f.QRSRoot: 0o600} {
 			info, err := os.Stat(name)
 			if err != nil {
 				t.Fatal(err)
@@ -82,12 +90,17 @@ func TestWriteRefuses(t *testing.T) {
 		ok    bool
 	}{
 		{name: "other files only", files: map[string]string{"notes.txt": "x", "record.json": "{}"}, ok: true},
-		{name: "a lab's", files: map[string]string{"site.yaml": ours, "password": "old", "notes.txt": "x"}, ok: true},
+		{name: "a lab's", files: map[string]string{"site.yaml": ours, "password": "old", "client_key.pem": "old", "notes.txt": "x"}, ok: true},
 		{name: "a site file", files: map[string]string{"site.yaml": "site: finance-bi\n"}},
 		{name: "a site file and more", files: map[string]string{"site.yaml": "# ours\n" + ours, "lab-ca.pem": "x", "password": "x"}},
 		{name: "an empty site file", files: map[string]string{"site.yaml": ""}},
 		{name: "a password only", files: map[string]string{"password": "secret"}},
 		{name: "a certificate only", files: map[string]string{"lab-ca.pem": "x"}},
+		{name: "a client certificate only", files: map[string]string{"client.pem": "x"}},
+		{name: "a site's exported certificates", files: map[string]string{"client.pem": "x", "client_key.pem": "x", "root.pem": "x", "server.pem": "x"}},
+		{name: "a key only", files: map[string]string{"client_key.pem": "x"}},
+		{name: "a root certificate only", files: map[string]string{"root.pem": "x"}},
+		{name: "a lab's, but a folder called client_key.pem", files: map[string]string{"site.yaml": ours, "client_key.pem": "/"}},
 		{name: "a folder called site.yaml", files: map[string]string{"site.yaml": "/"}},
 		{name: "a lab's, but a folder called password", files: map[string]string{"site.yaml": ours, "password": "/"}},
 	} {

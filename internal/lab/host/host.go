@@ -3,6 +3,7 @@ package host
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -58,9 +59,12 @@ type Certificate struct {
 // listener is a port somebody listens on.
 type listener struct {
 	net.Listener
-	pid   int
-	mu    sync.Mutex
-	conns map[*conn]bool
+	pid      int
+	loopback bool // open to the server itself alone, whatever the firewall says
+
+	mu     sync.Mutex
+	conns  map[*conn]bool
+	closed bool // its server is
 }
 
 type conn struct {
@@ -138,6 +142,25 @@ func (h *Host) AddService(s Service, process string) {
 	}
 }
 
+// StartService starts a service that is installed.
+func (h *Host) StartService(name string, pid int, process string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i, s := range h.services {
+		if s.Name == name {
+			h.services[i].State, h.services[i].PID = "Running", pid
+		}
+	}
+	h.owners[pid] = process
+}
+
+// Runs tells whether a service runs.
+func (h *Host) Runs(service string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.ContainsFunc(h.services, func(s Service) bool { return s.Name == service && s.State == "Running" })
+}
+
 // AddProcess starts a process that is no service.
 func (h *Host) AddProcess(pid int, name string) {
 	h.mu.Lock()
@@ -173,8 +196,24 @@ func (h *Host) State() int {
 	return h.state
 }
 
+// Certificates are those in its stores, in the order in which they came.
+func (h *Host) Certificates() []Certificate {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.certificates)
+}
+
 // Listen opens a port of the server for a process. Connections come from simulated addresses.
 func (h *Host) Listen(port uint16, pid int) (net.Listener, error) {
+	return h.listen(port, pid, false)
+}
+
+// ListenLocally opens a port of the server to the server itself alone.
+func (h *Host) ListenLocally(port uint16, pid int) (net.Listener, error) {
+	return h.listen(port, pid, true)
+}
+
+func (h *Host) listen(port uint16, pid int, loopback bool) (net.Listener, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.listeners[port] != nil {
@@ -184,7 +223,7 @@ func (h *Host) Listen(port uint16, pid int) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &listener{Listener: real, pid: pid, conns: map[*conn]bool{}}
+	l := &listener{Listener: real, pid: pid, loopback: loopback, conns: map[*conn]bool{}}
 	h.listeners[port] = l
 	return &closing{l, h, port}, nil
 }
@@ -196,6 +235,7 @@ func (h *Host) Close() {
 	for port, l := range h.listeners {
 		l.Listener.Close()
 		l.mu.Lock()
+		l.closed = true
 		for c := range l.conns {
 			c.Conn.Close()
 		}
@@ -230,8 +270,12 @@ func (c *closing) Accept() (net.Conn, error) {
 	}
 	in := &conn{Conn: real, l: c}
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		real.Close()
+		return nil, net.ErrClosed
+	}
 	c.conns[in] = true
-	c.mu.Unlock()
 	return in, nil
 }
 
@@ -269,6 +313,9 @@ func (h *Host) real(from netip.Addr, port uint16) uint16 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	l := h.listeners[port]
+	if l != nil && l.loopback { // to others, nobody listens there
+		l = nil
+	}
 	switch {
 	case h.enabled(h.Profile) && (!h.admits(from, port, l) || l == nil && h.stealth(h.Profile)):
 		return dropped
@@ -283,13 +330,8 @@ func (h *Host) rows() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var rows []string
-	ports := make([]uint16, 0, len(h.listeners))
-	for port := range h.listeners {
-		ports = append(ports, port)
-	}
-	slices.Sort(ports)
-	for _, port := range ports {
-		rows = append(rows, netstatRow(port, h.listeners[port].pid))
+	for _, port := range slices.Sorted(maps.Keys(h.listeners)) {
+		rows = append(rows, netstatRow(h.listeners[port].loopback, port, h.listeners[port].pid))
 	}
 	return rows
 }

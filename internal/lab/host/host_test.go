@@ -3,6 +3,8 @@ package host
 import (
 	"context"
 	"io"
+	"net"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -271,5 +273,80 @@ func TestCertificates(t *testing.T) {
 	}
 	if !slices.EqualFunc(got, want, slices.Equal) {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestListenLocally: netstat and setup's script see the port, and no other server does, even without a firewall.
+func TestListenLocally(t *testing.T) {
+	t.Parallel()
+	central, rim := twoHosts(t)
+	rim.Set(Setting{"local", "DomainProfile", "EnableFirewall", 0})
+	ln, err := rim.ListenLocally(4570, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := rim.Listen(4570, 100); err == nil {
+		t.Error("it was opened twice")
+	}
+	if got, want := rim.rows(), "TCP    127.0.0.1:4570         0.0.0.0:0              LISTENING       100"; len(got) != 1 || got[0] != want {
+		t.Errorf("netstat has %q, want %q", got, want)
+	}
+	if c, err := central.Dial(t.Context(), "qs-rim1", 4570); err == nil || !strings.Contains(err.Error(), "10061") {
+		t.Errorf("Dial = %v, %v; want a refusal", c, err)
+	}
+	if central.Reaches(rim, 4570) {
+		t.Error("it can be reached")
+	}
+	if c, err := central.Dial(t.Context(), "nowhere", 4570); err == nil || !strings.Contains(err.Error(), "11001") {
+		t.Errorf("Dial = %v, %v; want no such host", c, err)
+	}
+	ln.Close()
+	if got := rim.rows(); len(got) != 0 {
+		t.Errorf("netstat has %q", got)
+	}
+}
+
+// TestSetup: what setup's script answers, frame by frame.
+func TestSetup(t *testing.T) {
+	t.Parallel()
+	_, rim := twoHosts(t)
+	serve := func(port uint16, listen func(uint16, int) (net.Listener, error), handler http.HandlerFunc) {
+		ln, err := listen(port, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := &http.Server{Handler: handler}
+		go server.Serve(ln)
+		t.Cleanup(func() { server.Close() })
+	}
+	c := script.Start(t.Context(), rim, script.SetupOp, time.Minute)
+	answer := func(want script.Frame, sent ...string) {
+		t.Helper()
+		for _, line := range sent {
+			c.Send(line)
+		}
+		if f, err := c.Next(); err != nil || !slices.Equal(f, want) {
+			t.Errorf("%q: %q, %v; want %q", sent, f, err, want)
+		}
+	}
+	refused := []string{"System.Net.WebException", "80131509", "NotSpecified", "Unable to connect to the remote server"}
+	answer(append(script.Frame{"failed", "state"}, refused...), "state")
+	answer(append(script.Frame{"failed", "unlock"}, refused...), "unlock", "secret")
+	answer(script.Frame{"ports", ""}, "ports")
+	serve(4444, rim.Listen, func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, r.Method+" "+r.URL.Path, http.StatusTeapot)
+	})
+	serve(4570, rim.ListenLocally, func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, strings.Join([]string{r.Method, r.URL.Path, r.Header.Get("Content-Type"), r.PostFormValue("__pwd")}, " "), http.StatusConflict)
+	})
+	answer(script.Frame{"state", "418", "GET /status/servicestate\n"}, "state")
+	answer(script.Frame{"ports", "4444 4570"}, "ports")
+	const password = "a&b+c%d\"e\\f g=h\u00fc\t"
+	answer(script.Frame{"unlock", "409", "POST /certificateSetup application/x-www-form-urlencoded " + password + "\n"}, "unlock", password)
+	answer(script.Frame{"unlock", "409", "POST /certificateSetup application/x-www-form-urlencoded end\n"}, "unlock", "end")
+	answer(script.Frame{"failed", "unknown", "System.Management.Automation.RuntimeException", "80131501", "OperationStopped", "not something that setup does"}, "whoami")
+	c.Send("unlock") // and its input ends
+	if err := c.Close(); err != nil {
+		t.Error(err)
 	}
 }

@@ -2,37 +2,57 @@ package host
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 	"time"
 )
 
-// get asks one of a server's own HTTP services, as a program on that server would: from its own address, by loopback,
-// past its firewall.
-func get(ctx context.Context, n *Network, real, path string) (status int, body string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+// errNobody says that nobody listens.
+var errNobody = errors.New("nobody listens there")
+
+// ask is one HTTP exchange with one of the server's own services, as a program on the server has it: by loopback, past
+// its firewall, the connection coming from 127.0.0.1. With a form it is a POST. The error is errNobody if nobody listens.
+func (h *Host) ask(ctx context.Context, limit time.Duration, port uint16, path string, form url.Values) (status int, text string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	h.mu.Lock()
+	l := h.listeners[port]
+	h.mu.Unlock()
+	if l == nil {
+		return 0, "", errNobody
+	}
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
-		c, err := d.DialContext(ctx, "tcp4", real)
-		if err == nil {
-			n.register(c, netip.AddrFrom4([4]byte{127, 0, 0, 1}))
+		c, err := d.DialContext(ctx, "tcp4", l.Addr().String())
+		if err != nil {
+			return nil, errNobody
 		}
-		return c, err
-	}}}
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost"+path, nil)
+		h.network.register(c, netip.AddrFrom4([4]byte{127, 0, 0, 1}))
+		return c, nil
+	}}
+	method, body := http.MethodGet, ""
+	if form != nil {
+		// As EscapeDataString of .NET writes it.
+		method, body = http.MethodPost, strings.ReplaceAll(form.Encode(), "+", "%20")
+	}
+	r, err := http.NewRequestWithContext(ctx, method, "http://localhost"+path, strings.NewReader(body))
 	if err != nil {
 		return 0, "", err
 	}
-	a, err := client.Do(r)
+	if form != nil {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	a, err := transport.RoundTrip(r) // redirects are not followed
 	if err != nil {
 		return 0, "", err
 	}
 	defer a.Body.Close()
 	var b strings.Builder
-	_, err = io.Copy(&b, io.LimitReader(a.Body, 400))
+	_, err = io.Copy(&b, io.LimitReader(a.Body, 4000))
 	return a.StatusCode, b.String(), err
 }

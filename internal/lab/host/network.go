@@ -7,6 +7,7 @@ package host
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
@@ -96,6 +97,26 @@ func (n *Network) dial(ctx context.Context, from *Host, to netip.AddrPort) (net.
 		return nil, netip.AddrPort{}, wsaeconnrefused
 	}
 	return c, n.register(c, from.Address.Addr()), 0
+}
+
+// Dial connects a server to a port of another, by name or address, as its own programs do. The error has the number of
+// Windows Sockets. A dropped connection waits until ctx is over.
+func (h *Host) Dial(ctx context.Context, name string, port uint16) (net.Conn, error) {
+	a, ok := h.network.resolve(name)
+	code := wsahostnotfound
+	if ok {
+		var c net.Conn
+		if c, _, code = h.network.dial(ctx, h, netip.AddrPortFrom(a, port)); code == 0 {
+			return c, nil
+		}
+	}
+	return nil, fmt.Errorf("connecting to %s:%d: Windows Sockets error %d", name, port, code)
+}
+
+// Reaches tells whether a connection to a port of another server would be answered.
+func (h *Host) Reaches(other *Host, port uint16) bool {
+	real := other.real(h.Address.Addr(), port)
+	return real != dropped && real != refused
 }
 
 // register notes which simulated address a connection comes from, on its dialling side.

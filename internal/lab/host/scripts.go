@@ -10,8 +10,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -68,7 +70,7 @@ func (h *Host) Run(ctx context.Context, command string, stdin io.Reader, stdout,
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { write.CloseWithError(errors.New("the script's deadline is over")) })()
 	do := map[string]func(context.Context, *talk) error{
-		script.InspectOp.Name: h.inspect, script.AddOp.Name: h.add, script.RemoveOp.Name: h.remove, script.ProveOp.Name: h.prove,
+		script.InspectOp.Name: h.inspect, script.AddOp.Name: h.add, script.RemoveOp.Name: h.remove, script.ProveOp.Name: h.prove, script.SetupOp.Name: h.setup,
 	}[script.Ops[i].Name]
 	if err := do(ctx, t); err != nil {
 		t.send("end", "error", "System.Exception", "80131500", "NotSpecified", err.Error())
@@ -127,8 +129,12 @@ func (t *talk) send(fields ...any) {
 	t.sent++
 }
 
-func netstatRow(port uint16, pid int) string {
-	return fmt.Sprintf("TCP    0.0.0.0:%-14d 0.0.0.0:0              LISTENING       %d", port, pid)
+func netstatRow(loopback bool, port uint16, pid int) string {
+	address := "0.0.0.0"
+	if loopback {
+		address = "127.0.0.1"
+	}
+	return fmt.Sprintf("TCP    %-22s 0.0.0.0:0              LISTENING       %d", fmt.Sprintf("%s:%d", address, port), pid)
 }
 
 func (h *Host) inspect(ctx context.Context, t *talk) error {
@@ -192,7 +198,9 @@ func (h *Host) inspect(ctx context.Context, t *talk) error {
 	t.send("read", "certificates")
 	h.mu.Unlock()
 	if askState {
-		h.askState(ctx, t)
+		if h.sendState(ctx, t, "unknown") {
+			t.send("read", "state")
+		}
 	}
 	for _, p := range peers {
 		if a, ok := h.network.resolve(p.Field(2)); ok {
@@ -206,22 +214,69 @@ func (h *Host) inspect(ctx context.Context, t *talk) error {
 	return nil
 }
 
-// askState asks the repository service on this server for its state, over the real socket.
-func (h *Host) askState(ctx context.Context, t *talk) {
-	h.mu.Lock()
-	l := h.listeners[4444]
-	h.mu.Unlock()
-	if l == nil {
-		t.send("unknown", "state", "System.Net.Sockets.SocketException", "80004005", "NotSpecified", "No connection could be made because the target machine actively refused it")
-		return
-	}
-	status, body, err := get(ctx, h.network, l.Addr().String(), "/status/servicestate")
+// setupPort is where the repository service of a rim tells its state, unlockPort where it takes the one-time password.
+const (
+	setupPort  = 4444
+	unlockPort = 4570
+)
+
+// sendState asks the repository service on this server for its state, over the real socket, and sends it; or, if that
+// fails, why, as a frame of another kind.
+func (h *Host) sendState(ctx context.Context, t *talk, failure string) bool {
+	status, text, err := h.ask(ctx, 5*time.Second, setupPort, "/status/servicestate", nil)
 	if err != nil {
-		t.send("unknown", "state", "System.Net.WebException", "80131509", "NotSpecified", err.Error())
-		return
+		t.sendWebException(failure, "state", err)
+		return false
 	}
-	t.send("state", status, body)
-	t.send("read", "state")
+	t.send("state", status, text)
+	return true
+}
+
+// sendWebException sends that an HTTP exchange failed, as .NET words it.
+func (t *talk) sendWebException(kind, what string, err error) {
+	message := "The underlying connection was closed: " + err.Error()
+	if errors.Is(err, errNobody) {
+		message = "Unable to connect to the remote server"
+	}
+	t.send(kind, what, "System.Net.WebException", "80131509", "NotSpecified", message)
+}
+
+// setup speaks with this server's repository service.
+func (h *Host) setup(ctx context.Context, t *talk) error {
+	for {
+		f, err := t.read()
+		if err != nil {
+			return err
+		}
+		switch f.Kind() {
+		case "end":
+			return nil
+		case "state":
+			h.sendState(ctx, t, "failed")
+		case "ports":
+			h.mu.Lock()
+			ports := slices.Sorted(maps.Keys(h.listeners))
+			h.mu.Unlock()
+			t.send("ports", strings.Trim(fmt.Sprint(ports), "[]"))
+		case "unlock":
+			if _, err := t.in.Peek(1); errors.Is(err, io.EOF) {
+				t.send("failed", "unlock", "System.Management.Automation.RuntimeException", "80131501", "OperationStopped", "no password came")
+				continue
+			}
+			password, err := t.read()
+			if err != nil {
+				return err
+			}
+			status, text, err := h.ask(ctx, time.Minute, unlockPort, "/certificateSetup", url.Values{"__pwd": {password.Field(0)}})
+			if err != nil {
+				t.sendWebException("failed", "unlock", err)
+				continue
+			}
+			t.send("unlock", status, text)
+		default:
+			t.send("failed", "unknown", "System.Management.Automation.RuntimeException", "80131501", "OperationStopped", "not something that setup does")
+		}
+	}
 }
 
 func (h *Host) add(ctx context.Context, t *talk) error {
