@@ -57,6 +57,7 @@ type Input struct {
 	Missing  map[string][]Missing    // by server: rules that are wanted and not there
 	Blocked  map[string][]Blocked    // by server: what no rule of ours would open
 	Applied  []Applied
+	Join     []JoinStep    // of each rim, in their order
 	Proofs   []proof.Proof // the latest of each flow
 
 	// BackOut says that the rules of a run were taken back: only that is judged, for the site is not to be joined.
@@ -122,6 +123,7 @@ var Catalogue = []Check{
 	{"flow.reachable", "every flow is proven from the other node", reachable},
 	{"rim.certificates", "no rim holds certificates of another site", rimCertificates},
 	{"rim.state", "each rim waits for its certificates, or has them", rimState},
+	{JoinComplete, "every step of the join is done", joinComplete},
 	{"backout.complete", "every rule of the run has been taken back", backOutComplete},
 }
 

@@ -61,6 +61,19 @@ func line(e record.Event) string {
 		return fmt.Sprintf("  %s: taking back %s", e.Server, e.ID)
 	case record.RemovalEnded:
 		return fmt.Sprintf("  %s: %s: %s", e.Server, e.ID, removalState(e.State, e.Error))
+	case record.JoinStarted:
+		return fmt.Sprintf("  %s: joining, %s", e.Rim, askedWith(e.QRS, e.Certificate))
+	case record.StepStarted:
+		return fmt.Sprintf("  %s: step %s, %s ...", e.Rim, e.Guide, e.Title)
+	case record.StepWaiting:
+		s := fmt.Sprintf("  %s: waiting for you:", e.Rim)
+		for _, line := range e.For {
+			indent := "\n    " + map[bool]string{true: "  "}[strings.HasPrefix(line, " ")]
+			s += indent + strings.Join(wrap(flat(line), 80-len(indent)), indent)
+		}
+		return s
+	case record.StepEnded:
+		return fmt.Sprintf("  %s: %s%s", e.Rim, stepState(e.State), after(": ", flat(e.Seen)))
 	case record.Proved:
 		p := e.Proof
 		return fmt.Sprintf("  %s -> %s %d %s: %s", p.From, p.To, p.Port, p.Service, checks.Words(p.Verdict))

@@ -16,8 +16,10 @@ import (
 
 	"github.com/qlik-preflight/preflight/checks"
 	"github.com/qlik-preflight/preflight/internal/facts"
+	"github.com/qlik-preflight/preflight/internal/ports"
 	"github.com/qlik-preflight/preflight/internal/proof"
 	"github.com/qlik-preflight/preflight/internal/record"
+	"github.com/qlik-preflight/preflight/internal/site"
 	"github.com/qlik-preflight/preflight/reports"
 )
 
@@ -68,6 +70,11 @@ var goldens = []struct {
 	{"backout", backedOut, "text ticket"},
 	{"backout-partly", partlyBackedOut, "text verbose ticket"},
 	{"backout-refused", backOutRefused, "text"},
+	{"joined", joined, "text verbose ticket"},
+	{"joined-by-hand", joinedByHand, "text ticket"},
+	{"joined-demo", joinedDemo, "text ticket"},
+	{"join-failed", joinFailed, "text ticket"},
+	{"join-broken-off", joinBrokenOff, "text ticket"},
 	{"hostile", hostile, "text verbose ticket request"},
 }
 
@@ -195,15 +202,143 @@ func TestShortDescription(t *testing.T) {
 			}),
 		} {
 			r := b.record()
-			for _, name := range []string{"finance-bi", strings.Repeat("long-site-name-", 4) + "abc", strings.Repeat("ü", 300)} {
-				for _, simulated := range []bool{false, true} {
-					r.Site.Name, r.Run.Simulated = name, simulated
-					first, _, _ := strings.Cut(string(reports.Ticket(r, "")), "\n")
-					if n := utf8.RuneCountInString(first); n > 160 || !strings.HasPrefix(first, "Qlik Sense ") || !strings.Contains(first, "rim node") {
-						t.Errorf("%s, %d rims: %d characters: %s", moment, rims, n, first)
+			joins := []*record.Join{nil}
+			if moment == "applied" {
+				joins = append(joins, joinOf(s, record.StepDone), joinOf(s, record.StepFailed), joinOf(s, record.StepLeft))
+			}
+			for _, r.Join = range joins {
+				for _, name := range []string{"finance-bi", strings.Repeat("long-site-name-", 4) + "abc", strings.Repeat("ü", 300)} {
+					for _, simulated := range []bool{false, true} {
+						r.Site.Name, r.Run.Simulated = name, simulated
+						line := first(r)
+						if n := utf8.RuneCountInString(line); n > 160 || !strings.HasPrefix(line, "Qlik Sense ") || !strings.Contains(line, "rim node") {
+							t.Errorf("%s, %d rims: %d characters: %s", moment, rims, n, line)
+						}
 					}
 				}
 			}
+		}
+	}
+}
+
+// joinOf are joins of every rim. What becomes of the last step of the last rim is given.
+func joinOf(s site.Site, last record.StepState) *record.Join {
+	j := &record.Join{}
+	for _, n := range s.Rims() {
+		for _, step := range joinSteps {
+			j.Steps = append(j.Steps, record.Step{Rim: n.Name, Step: step.id, Guide: step.guide, Title: step.title, State: record.StepDone})
+		}
+	}
+	j.Steps[len(j.Steps)-1].State = last
+	if last == record.StepFailed {
+		j.Steps[len(j.Steps)-2].State = last
+	}
+	return j
+}
+
+// joinEach takes every rim through the join; the last one fails at a step.
+func joinEach(b *run, fails string) *run {
+	b.command("join", "").look()
+	rims := b.site.Rims()
+	for i, n := range rims {
+		b.join(n.Name, byCertificate, func(e *record.StepEnded) {
+			if i == len(rims)-1 && e.Step == fails {
+				e.State = record.StepFailed
+			}
+		})
+	}
+	return b.look().prove(proof.CloseOut, b.services)
+}
+
+// TestJoinFirstLine: the short description says of the join what is so: what is to come, what is done, and what is not.
+func TestJoinFirstLine(t *testing.T) {
+	t.Parallel()
+	s := newSite("finance-bi", 2)
+	ready := func() *run {
+		return begin(s, "plan").plan(t, nil).apply(t, nil).prove(proof.AfterApply, service).judge()
+	}
+	without := func(step string, state record.StepState) func(*record.StepEnded) {
+		return func(e *record.StepEnded) {
+			if e.Step == step {
+				e.State = state
+			}
+		}
+	}
+	second := begin(s, "plan").plan(t, nil)
+	second.rec.Servers[1].Phase = facts.Joined
+	all := begin(s, "plan").plan(t, nil)
+	all.rec.Servers[1].Phase, all.rec.Servers[2].Phase = facts.Joined, facts.Joined
+	nothing := nothingToPlan(t)
+	for _, test := range []struct{ name, is, want string }{
+		{"planned", first(begin(s, "plan").plan(t, nil).record()), "open 12 firewall rules on 3 servers and join rim nodes qs-rim1 and qs-rim2; back-out ready"},
+		{"one has joined before", first(second.record()), "open 12 firewall rules on 3 servers for rim nodes qs-rim1 and qs-rim2 and join rim node qs-rim2; back-out ready"},
+		{"all have joined before", first(all.record()), "open 12 firewall rules on 3 servers for rim nodes qs-rim1 and qs-rim2; back-out ready"},
+		{"no rule to open", first(nothing), "no firewall rule to open; join rim node qs-rim1"},
+		{"applied", first(ready().record()), "opened 12 firewall rules on 3 servers for rim nodes qs-rim1 and qs-rim2; proven 28/28; back-out ready"},
+		{"one joined", first(ready().command("join", "").look().join("qs-rim1", byCertificate, nil).record()), "opened 12 firewall rules on 3 servers for rim nodes qs-rim1 and qs-rim2; joined qs-rim1; proven 28/28; back-out ready"},
+		{"both joined", first(joinEach(ready(), "").record()), "opened 12 firewall rules on 3 servers and joined rim nodes qs-rim1 and qs-rim2; proven 28/28; back-out ready"},
+		{"one failed", first(joinEach(ready(), "unlock").record()), "opened 12 firewall rules on 3 servers for 2 rim nodes; joined qs-rim1; join of qs-rim2 FAILED; proven 28/28; back-out ready"},
+		{"broken off", first(ready().command("join", "").look().join("qs-rim1", byCertificate, without("unlock", "")).record()), "opened 12 firewall rules on 3 servers for rim nodes qs-rim1 and qs-rim2; join of qs-rim1 NOT finished; proven 28/28; back-out ready"},
+		{"a step is left", first(ready().command("join", "").look().join("qs-rim1", byCertificate, without("proxy", record.StepLeft)).record()), "opened 12 firewall rules on 3 servers for rim nodes qs-rim1 and qs-rim2; qs-rim1 running, join not finished; proven 28/28; back-out ready"},
+		{"taken back after it", first(joinEach(ready(), "").backOut(nil).record()), "took back the 12 firewall rules opened on 3 servers for rim nodes qs-rim1 and qs-rim2"},
+	} {
+		if test.is != "Qlik Sense finance-bi: "+test.want {
+			t.Errorf("%s:\n got %s\nwant Qlik Sense finance-bi: %s", test.name, test.is, test.want)
+		}
+	}
+}
+
+func first(r record.Record) string {
+	line, _, _ := strings.Cut(string(reports.Ticket(r, "")), "\n")
+	return line
+}
+
+// TestJoinOutcome: the last line of a join says whether the rim runs, and counts what the real services answered.
+func TestJoinOutcome(t *testing.T) {
+	t.Parallel()
+	outcome := func(r record.Record) string {
+		text := strings.Fields(string(reports.Text(r, reports.Options{})))
+		s := strings.Join(text, " ")
+		return s[strings.LastIndex(s, "(-v lists them) ")+len("(-v lists them) "):]
+	}
+	one := func(b *run, how func(ports.Flow, *proof.Proof)) record.Record {
+		return b.join("qs-rim1", byCertificate, nil).look().prove(proof.CloseOut, how).judge(b.finding("qs-rim1")).record()
+	}
+	b := joining(t)
+	lost := one(b, func(f ports.Flow, p *proof.Proof) {
+		if b.services(f, p); f.Port == 4243 {
+			p.Verdict = proof.Dropped
+		}
+	})
+	b = joining(t)
+	ours := one(b, func(f ports.Flow, p *proof.Proof) {
+		if b.services(f, p); f.Port == 5051 {
+			p.Verdict = proof.Answered
+		}
+	})
+	two := begin(newSite("finance-bi", 2), "plan").plan(t, nil).apply(t, nil).prove(proof.AfterApply, service).judge().command("join", "").look()
+	again := joining(t).join("qs-rim1", byCertificate, func(e *record.StepEnded) {
+		if e.Step == "certificate" {
+			e.State = record.StepFailed
+		}
+	}).end("", "it failed").command("join", "").look().prove(proof.Verify, func(_ ports.Flow, p *proof.Proof) { p.Verdict, p.Level = proof.NotTested, facts.Observed })
+	refused := joining(t).judge().end("", "qs-rim1 is not joined: 1 check failed")
+	verified := joining(t).join("qs-rim1", byCertificate, nil).closeOut("qs-rim1").command("verify", "").look().prove(proof.Verify, service).judge()
+	for _, test := range []struct {
+		name string
+		r    record.Record
+		want string
+	}{
+		{"joined", joined(t), "joined: qs-rim1 is running; 14 of 14 flows proven by the real services, 14 of 14 before the join"},
+		{"some do not answer any more", lost, "not ready: qs-rim1 is running; 12 of 14 flows proven by the real services, 2 failed; 14 of 14 before the join"},
+		{"not the real services", ours, "joined: qs-rim1 is running; 12 of 14 flows proven by the real services, 2 not tested; 14 of 14 before the join"},
+		{"one of two", one(two, two.services), "incomplete: qs-rim1 is running; 14 of its 14 flows proven by the real services, 14 of 14 before the join"},
+		{"the second try", one(again, again.services), "joined: qs-rim1 is running; 14 of 14 flows proven by the real services, 14 of 14 before the join"},
+		{"not begun", refused.record(), "not joined: qs-rim1 is not joined: 1 check failed; 7 of 7 rules are in"},
+		{"verified later", verified.record(), "ready: 14 of 14 flows proven"},
+	} {
+		if got := outcome(test.r); got != test.want {
+			t.Errorf("%s:\n got %s\nwant %s", test.name, got, test.want)
 		}
 	}
 }
@@ -247,6 +382,7 @@ func TestWord(t *testing.T) {
 		{"apply", 1, "failed"}, {"backout", 2, "refused"}, {"apply", 3, "not ready"}, {"plan", 3, "not ready"}, {"backout", 3, "not taken back"},
 		{"check", 4, "not connected"}, {"verify", 5, "incomplete"}, {"apply", 6, "not applied"}, {"backout", 6, "not taken back"},
 		{"apply", 7, "partly applied"}, {"verify", 7, "partly applied"}, {"backout", 7, "partly taken back"}, {"apply", 130, "cancelled"},
+		{"join", 0, "not joined"}, {"join", 1, "failed"}, {"join", 3, "not joined"}, {"join", 4, "not connected"}, {"join", 5, "not joined"}, {"join", 7, "partly applied"}, {"join", 130, "cancelled"},
 	} {
 		r := record.Record{Run: record.Run{Commands: []record.Command{{Name: test.command, EndedAt: &time.Time{}}}}, Verdict: record.Verdict{ExitCode: test.code}}
 		if got := reports.Word(r); got != test.want {
@@ -285,6 +421,18 @@ func TestLine(t *testing.T) {
 		{record.Proved{Proof: proof.Proof{From: "a", To: "b", Port: 443, Service: "proxy", Verdict: proof.NoRoute}}, "  a -> b 443 proxy: no route"},
 		{record.ChangesInForce{Server: "a", Live: facts.Unknown[bool]("no answer")}, "  a: whether the rules are in force is not known: no answer"},
 		{record.ChangesInForce{Server: "a", Live: facts.Known(false)}, "  a: the rules are NOT in force"},
+		{record.JoinStarted{Rim: "qs-rim1"}, "  qs-rim1: joining, by hand"},
+		{record.JoinStarted{Rim: "qs-rim1", QRS: "qs-central:4242", Certificate: &record.ClientCertificate{Subject: "CN=Qlik\x1b[1m\nClient"}},
+			"  qs-rim1: joining, the repository service at qs-central:4242 asked with the certificate CN=Qlik[1m Client"},
+		{record.StepStarted{Rim: "qs-rim1", Step: "node", Guide: "1-3", Title: "node created"}, "  qs-rim1: step 1-3, node created ..."},
+		{record.StepWaiting{Rim: "qs-rim1", Step: "node", For: []string{"Open the QMC.", "  name qs-rim1\nready: all is well"}}, "  qs-rim1: waiting for you:\n    Open the QMC.\n      name qs-rim1 ready: all is well"},
+		{record.StepEnded{Rim: "qs-rim1", Step: "node", State: record.StepDone, Seen: "created\x1b[2J\nready"}, "  qs-rim1: done: created[2J ready"},
+		{record.StepEnded{Rim: "qs-rim1", State: record.StepByHand, Seen: "a person says that it is done"}, "  qs-rim1: by hand: a person says that it is done"},
+		{record.StepEnded{Rim: "qs-rim1", State: record.StepLeft, Seen: "x"}, "  qs-rim1: left to do: x"},
+		{record.StepEnded{Rim: "qs-rim1", State: record.StepNeedless, Seen: "qs-rim1 runs no proxy"}, "  qs-rim1: not needed: qs-rim1 runs no proxy"},
+		{record.StepEnded{Rim: "qs-rim1", State: record.StepFailed}, "  qs-rim1: FAILED"},
+		{record.StepEnded{Rim: "qs-rim1", State: record.StepWait}, "  qs-rim1: waiting"},
+		{record.StepEnded{Rim: "qs-rim1", State: record.StepStart}, "  qs-rim1: in doubt"},
 		{record.Judged{}, ""},
 	} {
 		if got := reports.Line(test.event); got != test.want {

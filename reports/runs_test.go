@@ -23,6 +23,8 @@ type run struct {
 	site  site.Site
 	rec   record.Record
 	clock time.Time
+
+	joined []string // rims that run when they are looked at
 }
 
 func (b *run) at() time.Time {
@@ -96,6 +98,9 @@ func (b *run) look() *run {
 			if n.Role != other.Role {
 				f.Peers = append(f.Peers, facts.Peer{Name: other.Name, Addresses: []netip.Addr{address(j)}, Source: address(i)})
 			}
+		}
+		if slices.Contains(b.joined, n.Name) {
+			f.State, f.Services = facts.Known(facts.Running), facts.Known([]facts.Service{{Name: "QlikSenseRepositoryService", State: "Running"}})
 		}
 		b.add(record.ServerInspected{Server: n.Name, Role: n.Role, Facts: f, At: b.at()})
 	}
@@ -349,6 +354,73 @@ func (b *run) backOut(meets func(record.PlannedChange, *record.RemovalEnded)) *r
 	return b.judge()
 }
 
+// joinSteps are the steps of a join with what is seen of each.
+var joinSteps = []struct{ id, guide, title, seen, byHand string }{
+	{"node", "1-3", "node created", "created with the host name RIM.corp.example", "a one-time password was given, which the QMC shows once the node is there"},
+	{"certificate", "4-5", "certificate sent", "qs-central has sent the certificate to port 4444 of RIM and given a one-time password", "port 4570 of RIM is open to itself: the certificate has arrived"},
+	{"unlock", "6-7", "certificate unlocked", "RIM answered that it is successfully unlocked", "RIM answered that it is successfully unlocked"},
+	{"running", "8", "rim running", "it runs with certificates; the site says so of its services, which listen on every port", "it runs with certificates, which listen on every port"},
+	{"proxy", "9", "rim serves browsers", `added to "Central Proxy (Default)": load balancing node 5f3c9a9e-2b1d-4f39-9d0a-1c7b4a2f6e11, host RIM.corp.example, host RIM`, "a person says that it is done"},
+}
+
+// byCertificate is a join in which the repository service is asked.
+var byCertificate = record.JoinStarted{QRS: "qs-central.corp.example:4242", Certificate: &record.ClientCertificate{
+	Subject: "CN=QlikClient", SHA256: "7b1d2c3e4f5a60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f9", NotAfter: time.Date(2036, 1, 10, 8, 0, 0, 0, time.UTC),
+}}
+
+// join takes a rim through the join. meets changes what becomes of a step; at one whose state it clears the join breaks off.
+func (b *run) join(rim string, by record.JoinStarted, meets func(*record.StepEnded)) *run {
+	by.Rim, by.At = rim, b.at()
+	b.add(by)
+	for _, s := range joinSteps {
+		b.add(record.StepStarted{Rim: rim, Step: s.id, Guide: s.guide, Title: s.title, At: b.at()})
+		e := record.StepEnded{Rim: rim, Step: s.id, State: record.StepDone, Seen: strings.ReplaceAll(s.seen, "RIM", rim)}
+		if by.QRS == "" {
+			e.Seen = strings.ReplaceAll(s.byHand, "RIM", rim)
+			switch s.id {
+			case "node":
+				b.add(record.StepWaiting{Rim: rim, Step: s.id, For: []string{"Open the QMC, https://qs-central.corp.example/qmc, and there Nodes.", "  name " + rim + ", host name " + rim + ".corp.example; Apply."}, At: b.at()})
+			case "proxy":
+				e.State = record.StepByHand
+				b.add(record.StepWaiting{Rim: rim, Step: s.id, For: []string{"In the QMC open Virtual proxies and there the default one."}, At: b.at()})
+			}
+		}
+		if meets != nil {
+			meets(&e)
+		}
+		if e.State == "" {
+			return b
+		}
+		e.At = b.at()
+		b.add(e)
+		if e.State == record.StepFailed {
+			return b
+		}
+	}
+	b.joined = append(b.joined, rim)
+	return b
+}
+
+// services is a site at its close-out: the real services answer on every port of the nodes that have joined.
+func (b *run) services(f ports.Flow, p *proof.Proof) {
+	if f.From != "qs-central" && !slices.Contains(b.joined, f.From) || f.To != "qs-central" && !slices.Contains(b.joined, f.To) {
+		p.Verdict, p.Level, p.Seen = proof.NotTested, facts.Observed, "nothing listens yet, and no listener was opened"
+		return
+	}
+	p.Verdict, p.Seen = proof.Service, strings.ToUpper(p.Service[:1])+p.Service[1:]+" answered"
+}
+
+// finding is what the check of the join says of a rim.
+func (b *run) finding(rim string) checks.Finding {
+	var steps []checks.JoinStep
+	for _, s := range b.rec.Join.Steps {
+		steps = append(steps, checks.JoinStep{Rim: s.Rim, Title: s.Title, Guide: s.Guide, State: string(s.State), Last: s.Step == "proxy", Seen: s.Seen, Owner: s.Owner, Remedy: s.Remedy})
+	}
+	all := checks.All(checks.Input{Site: b.site, Run: b.rec.Run.ID, Join: steps})
+	i := slices.IndexFunc(all, func(f checks.Finding) bool { return f.Check == checks.JoinComplete && f.Server == rim })
+	return all[i]
+}
+
 // The runs of the goldens.
 
 func checked(t *testing.T) record.Record {
@@ -551,6 +623,69 @@ func backOutRefused(t *testing.T) record.Record {
 	return b.record()
 }
 
+// joining is a run whose rules are in, at the point where a join begins.
+func joining(t *testing.T) *run {
+	b := applied(t)
+	return b.command("join", "").look().prove(proof.Verify, service)
+}
+
+// closeOut looks again at what was joined, and proves it.
+func (b *run) closeOut(rim string) *run {
+	return b.look().prove(proof.CloseOut, b.services).judge(b.finding(rim))
+}
+
+func joined(t *testing.T) record.Record {
+	return joining(t).join("qs-rim1", byCertificate, nil).closeOut("qs-rim1").record()
+}
+
+func joinedByHand(t *testing.T) record.Record {
+	return joining(t).join("qs-rim1", record.JoinStarted{}, nil).closeOut("qs-rim1").record()
+}
+
+func joinFailed(t *testing.T) record.Record {
+	why := "qs-central answered 400: the certificate could not be sent to qs-rim1.corp.example"
+	b := joining(t).join("qs-rim1", byCertificate, func(e *record.StepEnded) {
+		if e.Step == "certificate" {
+			e.State, e.Seen, e.Owner, e.Remedy = record.StepFailed, why, "you", "prove port 4444 with preflight verify, and run the same again"
+		}
+	})
+	b.judge(b.finding("qs-rim1")).end("", "qs-rim1: certificate sent: "+why)
+	return b.record()
+}
+
+func joinBrokenOff(t *testing.T) record.Record {
+	b := joining(t).join("qs-rim1", record.JoinStarted{}, func(e *record.StepEnded) {
+		if e.Step == "node" {
+			e.State = ""
+		}
+	})
+	b.judge(b.finding("qs-rim1")).end(record.Cancelled, "interrupted")
+	return b.record()
+}
+
+// joinedDemo is a demo with two rims, one of which was left without its last step.
+func joinedDemo(t *testing.T) record.Record {
+	b := begin(newSite("lab", 2), "demo")
+	b.prove(proof.Baseline, closed).plan(t, nil)
+	r := b.rec
+	for _, p := range r.Plan.Changes {
+		b.add(record.ChangeStarted{ID: p.ID, Server: p.Server, Ports: p.Ports, At: b.at()}, record.ChangeEnded{ID: p.ID, Server: p.Server, State: record.Done, At: b.at()})
+	}
+	for _, n := range b.site.Nodes {
+		b.add(record.ChangesInForce{Server: n.Name, Live: facts.Known(true), At: b.at()})
+	}
+	b.prove(proof.AfterApply, service).join("qs-rim1", byCertificate, nil).join("qs-rim2", byCertificate, func(e *record.StepEnded) {
+		if e.Step == "proxy" {
+			e.State, e.Seen, e.Owner, e.Remedy = record.StepLeft, "this release's repository service does not offer its virtual proxies", "you", "In the QMC open Virtual proxies and there the default one. Under Load balancing add the node qs-rim2; Apply."
+		}
+	})
+	b.look().prove(proof.CloseOut, b.services)
+	for _, n := range b.site.Nodes {
+		b.add(record.ServerReached{Server: n.Name, Simulated: true, At: b.at()})
+	}
+	return b.judge(b.finding("qs-rim1"), b.finding("qs-rim2")).record()
+}
+
 // hostile is a run with servers that try to act on the reader's terminal, and to write lines of ours.
 func hostile(t *testing.T) record.Record {
 	const evil = "a\x1b[2J\u202eb\r\nready: all is well\u2028ready: all is well\tc\x9b31m\u200b"
@@ -560,6 +695,15 @@ func hostile(t *testing.T) record.Record {
 	b.apply(t, func(p record.PlannedChange, e *record.ChangeEnded) {
 		if p.Service == "repository" {
 			e.State, e.Error = record.Failed, evil
+		}
+	})
+	by := byCertificate
+	by.QRS += evil
+	by.Certificate = &record.ClientCertificate{Subject: evil + strings.Repeat("s", 300), SHA256: by.Certificate.SHA256}
+	b.command("join", "").look().join("qs-rim1", by, func(e *record.StepEnded) {
+		e.Seen, e.Owner, e.Remedy = evil+strings.Repeat("x", 300), evil, evil
+		if e.Step == "running" {
+			e.State = record.StepLeft
 		}
 	})
 	b.prove(proof.AfterApply, func(f ports.Flow, p *proof.Proof) {

@@ -32,11 +32,18 @@ func Text(r record.Record, o Options) []byte {
 		if compared(p, r) {
 			p.line("")
 		}
+	case "join":
+		if o.Verbose {
+			rules(p, r, true)
+		}
+		joins(p, r)
+		flows(p, r)
 	case "backout":
 		removals(p, r, o.Verbose)
 	default:
 		rules(p, r, o.Verbose)
 		unapproved(p, r, o.Verbose)
+		joins(p, r)
 		flows(p, r)
 	}
 	findings(p, r, o.Verbose)
@@ -414,21 +421,39 @@ func unapproved(p *page, r record.Record, verbose bool) {
 	p.line("")
 }
 
-// flows are the flows by pair of nodes, each with the verdict of every phase that was run. verify is about its own.
+// shown are the phases whose proofs a command shows.
+func shown(command string) []proof.Phase {
+	switch command {
+	case "verify":
+		return []proof.Phase{proof.Verify}
+	case "join":
+		return []proof.Phase{proof.Verify, proof.CloseOut}
+	case "demo":
+		return []proof.Phase{proof.Baseline, proof.AfterApply, proof.CloseOut}
+	}
+	return []proof.Phase{proof.Baseline, proof.AfterApply}
+}
+
+// flows are the flows by pair of nodes, each with the verdict of every phase that was run. verify is about its own, and join
+// about those that it ran itself.
 func flows(p *page, r record.Record) {
+	by := map[string]proof.Proof{}
+	for _, q := range r.Proofs {
+		if doing(r) != "join" || !q.At.Before(last(r).StartedAt) {
+			by[q.ID] = q
+		}
+	}
 	var phases []proof.Phase
-	for _, phase := range proof.Phases {
-		ran := slices.ContainsFunc(r.Proofs, func(p proof.Proof) bool { return p.Phase == phase })
-		if ran && (phase == proof.Verify) == (doing(r) == "verify") {
-			phases = append(phases, phase)
+	for _, phase := range shown(doing(r)) {
+		for _, q := range by {
+			if q.Phase == phase {
+				phases = append(phases, phase)
+				break
+			}
 		}
 	}
 	if len(phases) == 0 {
 		return
-	}
-	by := map[string]proof.Proof{}
-	for _, q := range r.Proofs {
-		by[q.ID] = q
 	}
 	latest := proofOfEach(r)
 	for i, first := range latest {

@@ -51,31 +51,39 @@ func tried(r record.Record) bool {
 func short(r record.Record) string {
 	site := flat(r.Site.Name)
 	for _, most := range []int{len(r.Site.Nodes), 1, 0} {
-		if s := describe(r, site, rimNodes(rims(r), most)); len([]rune(s)) <= shortDescription {
+		if s := describe(r, site, most); len([]rune(s)) <= shortDescription {
 			return s
 		}
 	}
-	rest := len([]rune(describe(r, "", rimNodes(rims(r), 0)))) + 1
-	return describe(r, string([]rune(site)[:max(0, shortDescription-rest)])+"…", rimNodes(rims(r), 0))
+	rest := len([]rune(describe(r, "", 0))) + 1
+	s := []rune(describe(r, string([]rune(site)[:min(len([]rune(site)), max(0, shortDescription-rest))])+"…", 0))
+	if len(s) > shortDescription {
+		s = append(s[:shortDescription-1], '…')
+	}
+	return string(s)
 }
 
-func describe(r record.Record, site, rims string) string {
+// describe names the rim nodes if they are not more than most.
+func describe(r record.Record, site string, most int) string {
 	p := progressOf(r)
 	of := map[string]bool{}
 	for _, c := range r.Plan.Changes {
 		of[c.Server] = true
 	}
 	what := func(n int) string { return checks.Count(n, "firewall rule", "firewall rules") }
-	where := " on " + checks.Count(len(of), "server", "servers") + " for " + rims
+	and, more := describeJoin(r, most)
+	on, nodes := " on "+checks.Count(len(of), "server", "servers"), " for "+rimNodes(rims(r), most)
+	where := on + and
+	none := strings.Replace(and, " and ", "; ", 1)
 	ready := r.BackOut != nil
 	var s string
 	switch {
 	case p.all == 0:
-		s, ready = "no firewall rule to open for "+rims, false
+		s, ready = "no firewall rule to open"+none, false
 	case p.gone > 0 && p.added+p.doubt == 0:
-		s, ready = "took back the "+what(p.gone)+" opened"+where, false
+		s, ready, more = "took back the "+what(p.gone)+" opened"+on+nodes, false, ""
 	case p.gone > 0 && undone(r):
-		s = fmt.Sprintf("PARTLY: took back %d of %s opened%s", p.gone, what(p.gone+p.added+p.doubt), where)
+		s, more = fmt.Sprintf("PARTLY: took back %d of %s opened%s", p.gone, what(p.gone+p.added+p.doubt), on+nodes), ""
 	case !tried(r):
 		s = "open " + what(p.all) + where
 	case p.added+p.there+p.notNeeded == p.all && p.added > 0:
@@ -84,7 +92,7 @@ func describe(r record.Record, site, rims string) string {
 			s += fmt.Sprintf(", %d NOT in force", p.notInForce)
 		}
 	case p.added+p.there+p.notNeeded == p.all:
-		s = "no firewall rule had to be opened for " + rims
+		s = "no firewall rule had to be opened" + none
 	case p.added+p.there+p.doubt > 0:
 		s = fmt.Sprintf("PARTLY: opened %d of %s%s", p.added+p.there, what(p.all), where)
 		if p.doubt > 0 {
@@ -96,6 +104,7 @@ func describe(r record.Record, site, rims string) string {
 			s += "; the servers are no longer as planned"
 		}
 	}
+	s += more
 	if n := waiting(r); n > 0 && p.gone == 0 {
 		s += fmt.Sprintf("; %s for others to open", checks.Count(n, "port", "ports"))
 	}
@@ -164,10 +173,16 @@ func summaryBlock(p *page, r record.Record) {
 	switch {
 	case n == 0:
 		p.para("", fmt.Sprintf("No firewall rule has to be added on the servers of the Qlik Sense site %s (release %s) for its %s.", r.Site.Name, r.Site.Release, rimNodes(rims(r), 4)))
+		joinSummaryBlock(p, r)
 	default:
 		p.para("", fmt.Sprintf("%s added to Windows Firewall on %s of the Qlik Sense site %s (release %s), so that the central node %s and the %s can reach each other.",
 			checks.Count(n, "inbound allow rule is", "inbound allow rules are"), someOf(changed(r)), r.Site.Name, r.Site.Release, central(r), rimNodes(rims(r), 4)))
-		p.para("", "Nothing else is changed: no rule that is there is altered or removed, no setting is touched, no service is restarted, nothing is installed.")
+		joinSummaryBlock(p, r)
+		rest := "no setting is touched, no service is restarted, nothing is installed."
+		if len(joining(r)) > 0 {
+			rest = "no setting of Windows is touched, nothing is installed."
+		}
+		p.para("", "Nothing else is changed: no rule that is there is altered or removed, "+rest)
 	}
 	if r.Run.Simulated {
 		p.para("", "Simulated servers: this run touches nothing real.")
@@ -223,9 +238,13 @@ var teams = []struct{ store, team string }{{"policy", "the Active Directory team
 
 func whyBlock(p *page, r record.Record) {
 	p.block("Why")
-	if names := toJoin(r); len(names) > 0 {
-		p.para("", fmt.Sprintf("The %s to be joined to the central node %s. For that, and while they run, the nodes of a Qlik Sense site of release %s dial each other on the TCP ports of the test plan.",
-			rimNodesAre(names), central(r), r.Site.Release))
+	if names := joining(r); len(names) > 0 {
+		is := rimNodesAre(names) + " to be joined"
+		if len(toJoin(r)) == 0 && each(takenEver(r), taken.runs) {
+			is = rimNodes(names, 4) + map[bool]string{true: " has", false: " have"}[len(names) == 1] + " been joined"
+		}
+		p.para("", fmt.Sprintf("The %s to the central node %s. For that, and while they run, the nodes of a Qlik Sense site of release %s dial each other on the TCP ports of the test plan.",
+			is, central(r), r.Site.Release))
 	} else {
 		p.para("", fmt.Sprintf("The %s of the site. While they run, the nodes of a Qlik Sense site of release %s dial each other on the TCP ports of the test plan.",
 			rimNodesAre(rims(r))+" part", r.Site.Release))
@@ -253,6 +272,7 @@ func riskBlock(p *page, r record.Record) {
 	item("The way back is written before the first rule is added. Each rule is added and read back on its own, and what happened to it is recorded; if a run breaks off, the record says which rules are in.")
 	item("Nothing is added if the servers then need another rule than those approved: the run stops and says so (exit code 6).")
 	item("The tests dial the ports listed in the test plan, and no others; how fast, and what a monitoring team will see, is in the implementation plan.")
+	joinRisk(item, r)
 	var rows []row
 	for _, s := range r.Servers {
 		for _, x := range alreadyRows(foreign(r.Plan.Already), s.Name) {
@@ -277,20 +297,21 @@ func implementationBlock(p *page, r record.Record) {
 		p.line("Nothing is added. This runs the test plan:")
 		p.line("")
 		p.line("  " + command)
+		if len(joining(r)) > 0 {
+			p.line("")
+			joinPlan(p, r, "")
+		}
 	} else if r.Change.PlanSHA256 == "" {
 		p.line("Nothing can be added yet: there is no plan that could be approved.")
 	} else {
-		from := "the administrator's workstation"
-		if h := last(r).Operator.Host; h != "" {
-			from = printable.Line(h)
-		}
-		p.line("1. On " + from + ", type:")
+		p.line("1. On " + workstation(r) + ", type:")
 		p.line("")
 		p.line("     " + command)
 		p.line("")
 		p.para("   ", "What stands after --approve is the digest of the plan that is approved here: the first 12 characters of the SHA-256 of plan.json, which certutil -hashfile plan.json SHA256 shows. Another plan is refused.")
 		p.para("2. ", "The program signs in on each server over WinRM, looks at the firewall again, adds the rules below, on all servers at the same time and on each one after the other, reads each back and asks the firewall whether they are in force.")
 		p.para("3. ", "It runs the test plan. It ends with exit code 0 if everything is proven.")
+		joinPlan(p, r, "4. ")
 		p.line("")
 		p.para("", everyRuleIs(r)+" Local port and remote address as listed, any program, no edge traversal; the group of each is Preflight, and its name begins with preflight-.")
 		p.line("")
@@ -357,7 +378,11 @@ func serverLine(r record.Record, name string) string {
 func probes(p *page, r record.Record) {
 	p.line("What the tests send, so that nobody takes it for an attack:")
 	item := func(s string) { p.para("- ", s) }
-	item("When: before the rules are added (baseline), right after they are, and again with each preflight verify.")
+	when := "before the rules are added (baseline), right after they are, "
+	if len(joining(r)) > 0 {
+		when += "before and after the join, "
+	}
+	item("When: " + when + "and again with each preflight verify.")
 	item("What: one TCP connection for each flow of the test plan, given up after 4 s. No node dials another more than 15 times in 5 s.")
 	var rows []row
 	for _, d := range dials(r) {
@@ -431,6 +456,7 @@ func monitoring(p *page, r record.Record) {
 		as += " from " + printable.Line(h)
 	}
 	item("Sign-ins over WinRM" + as + ", each running powershell.exe for some seconds.")
+	joinMonitoring(item, r)
 }
 
 func testBlock(p *page, r record.Record) {
@@ -448,7 +474,12 @@ func testBlock(p *page, r record.Record) {
 		p.para("  ", fmt.Sprintf("and %d more, of nodes whose addresses are not known yet", total-n))
 	}
 	p.para("", "A flow counts as proven only if both ends saw the same connection: the target's TCP table shows that very connection and the service speaks, or a listener on the target answers with a key that the dialling node does not have. What could not be tested is called not tested, with the reason; it never counts as passed.")
-	p.para("", "The test has passed when the program says ready and ends with exit code 0. At any later time, the same again, compared with the proofs before:")
+	says := "ready"
+	if len(joining(r)) > 0 {
+		p.para("", "After the join every flow is proven once more, now against the real services: that is the close-out test.")
+		says = "ready (the close-out test: joined)"
+	}
+	p.para("", "The test has passed when the program says "+says+" and ends with exit code 0. At any later time, the same again, compared with the proofs before:")
 	p.line("")
 	p.line("  preflight verify " + printable.Argument(typed(r)))
 }
@@ -464,10 +495,12 @@ func backOutBlock(p *page, r record.Record) {
 	})
 	if len(r.Plan.Changes) == 0 {
 		p.line("Nothing was added, so nothing is to be taken back.")
+		joinBackOut(p, r, false)
 		return
 	}
 	if len(left) == 0 {
 		p.line("Nothing of this run is left on the servers: there is nothing to take back.")
+		joinBackOut(p, r, false)
 		return
 	}
 	p.para("", "One command takes back every rule of this run that is still as it was left, and no other:")
@@ -475,6 +508,7 @@ func backOutBlock(p *page, r record.Record) {
 	p.line("  preflight backout " + printable.Argument(typed(r)))
 	p.line("")
 	p.para("", fmt.Sprintf("Once a rim node has joined, taking the rules back cuts it off: the command then refuses, unless --confirm-outage %s is added. Take the node out of the site first.", r.Site.Name))
+	joinBackOut(p, r, true)
 	p.para("", "Without the program: on the server, in PowerShell, as administrator, paste the file named, or these lines. The file, which is written again when the rules are in, first compares each rule with what was added.")
 	for _, s := range r.Servers {
 		var lines []string
@@ -542,6 +576,7 @@ func resultBlock(p *page, r record.Record) {
 		}
 		p.grid("  ", rows)
 	}
+	joinResult(p, r)
 	flowsResult(p, r)
 	var open []checks.Finding
 	for _, f := range r.Findings {
@@ -650,6 +685,7 @@ func evidenceBlock(p *page, r record.Record, recordSHA256 string) {
 		}
 		add(c.Name, s)
 	}
+	joinEvidence(add, r)
 	add("program", strings.Join(strings.Fields(r.Tool.Name+" "+r.Tool.Version), " ")+after(", commit ", r.Tool.Commit))
 	if r.Run.Simulated {
 		add("servers", "simulated servers: nothing real was touched")

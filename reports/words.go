@@ -30,6 +30,9 @@ func Word(r record.Record) string {
 	if c := last(r); c.Name != "" && c.EndedAt == nil {
 		return "cut off"
 	}
+	if s := joinWord(r); s != "" {
+		return s
+	}
 	undoing := doing(r) == "backout"
 	switch r.Verdict.ExitCode {
 	case record.ExitPassed:
@@ -70,6 +73,9 @@ func outcome(r record.Record) string {
 
 func summary(r record.Record) string {
 	v := r.Verdict
+	if s := joinSummary(r); s != "" {
+		return s
+	}
 	switch doing(r) {
 	case "check":
 		if last(r).Error != "" {

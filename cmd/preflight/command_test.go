@@ -16,7 +16,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/qlik-preflight/preflight/internal/engine"
+	"github.com/qlik-preflight/preflight/internal/facts"
 	"github.com/qlik-preflight/preflight/internal/lab"
+	"github.com/qlik-preflight/preflight/internal/proof"
 	"github.com/qlik-preflight/preflight/internal/record"
 )
 
@@ -89,6 +91,7 @@ func TestScenarios(t *testing.T) {
 		demo, check int
 		both        []string // in the text of both
 		checked     []string // in that of check alone
+		demoed      []string // in that of the demo
 		request     bool     // a request to the owner of a policy is written
 	}{
 		{scenario: "clean", check: 3, checked: []string{"FAIL     firewall.rule-missing    qs-central", "443 4144 4241 4242 4243 4444 5051", "next    preflight plan -f "}},
@@ -101,6 +104,7 @@ func TestScenarios(t *testing.T) {
 		{scenario: "wrong-password", demo: 4, check: 4, both: []string{"user name or password rejected"}},
 		{scenario: "winrm-down", demo: 4, check: 4, both: []string{"connection refused", "New-Item WSMan:"}},
 		{scenario: "stale-certificates", demo: 3, check: 3, both: []string{"CN=old-central-CA"}},
+		{scenario: "half-join", check: 3, checked: []string{"firewall.rule-missing    qs-rim1", "4444"}, demoed: []string{"the site has the node qs-rim1 with the host name qs-rim1 already"}},
 		{scenario: "slow"},
 	} {
 		t.Run(test.scenario, func(t *testing.T) {
@@ -148,7 +152,12 @@ func TestScenarios(t *testing.T) {
 			if o.code != test.demo {
 				t.Errorf("demo: exit code %d, want %d\n%s%s", o.code, test.demo, o.stdout, o.stderr)
 			}
-			named(o, test.both...)
+			named(o, append(test.both, test.demoed...)...)
+			if test.demo == 0 {
+				demo.checkJoined(t, test.scenario)
+			} else if j := demo.last(t).Join; j != nil {
+				t.Errorf("a join began: %+v", j)
+			}
 			demo.checkRequest(t, test.request)
 			demo.checkPlanned(t, test.scenario)
 			if test.scenario == "slow" && strings.Count(o.stderr, "\n") < 30 {
@@ -191,6 +200,26 @@ func (s simulated) checkRequest(t *testing.T, want bool) {
 	}
 	if want && (!bytes.Contains(text, []byte("New-NetFirewallRule -PolicyStore 'DOMAIN\\POLICY'")) || bytes.Contains(text, []byte("qs-central.ps1"))) {
 		t.Errorf("the request:\n%s", text)
+	}
+}
+
+// checkJoined: the rim that had not joined did, and every flow is proven by its real service.
+func (s simulated) checkJoined(t *testing.T, scenario string) {
+	t.Helper()
+	r := s.last(t)
+	checkPhases(t, r, proof.Baseline, proof.AfterApply, proof.CloseOut)
+	for _, v := range r.Servers[1:] {
+		want := allDone
+		if scenario == "joined" || scenario == "second-rim" && v.Name == "qs-rim1" {
+			want = nil
+		}
+		checkSteps(t, r, v.Name, want...)
+		if v.Phase != facts.Joined {
+			t.Errorf("%s is %s", v.Name, v.Phase)
+		}
+	}
+	if len(r.Plan.Changes) > 0 && r.BackOut.State != "ready" {
+		t.Errorf("the way back is %+v", r.BackOut)
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 )
 
 // loopback are times for servers on this machine: nothing there is as slow as a WAN, or as Windows with a refusal.
-var loopback = engine.Times{Dial: 2 * time.Second, Hold: 500 * time.Millisecond, Margin: time.Second}
+var loopback = engine.Times{Dial: 2 * time.Second, Hold: 500 * time.Millisecond, Margin: time.Second, Poll: 20 * time.Millisecond, Join: 20 * time.Second}
 
 func (a *app) demoCommand() *cobra.Command {
 	var o lab.Options
@@ -26,7 +26,8 @@ func (a *app) demoCommand() *cobra.Command {
 		Use:   "demo",
 		Short: "the whole journey on simulated servers; touches nothing real",
 		Long: `demo starts a simulated site on this machine, a central node and rim nodes that answer real WinRM on loopback, and
-takes the rim through the journey: connect, inspect, plan, apply, prove. What it does goes to standard error as it
+takes the rim through the journey: connect, inspect, plan, apply, prove, join, and prove once more by the real services.
+What it does goes to standard error as it
 happens, the result to standard output, and the record into a folder of its own below --runs.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.demo(cmd.Context(), o) },
@@ -51,6 +52,12 @@ func (a *app) demo(ctx context.Context, o lab.Options) error {
 	if err != nil {
 		return err
 	}
+	var by engine.Joining
+	cert, key, root := l.QRSCertificate()
+	if by.QRS, by.Certificate, err = qrs(s, cert, key, root, time.Now()); err != nil {
+		return err
+	}
+	defer by.QRS.Close()
 	w, err := a.start(s, engine.WinRM{
 		Roots: func(string) (*x509.CertPool, error) {
 			pool := x509.NewCertPool()
@@ -72,5 +79,15 @@ func (a *app) demo(ctx context.Context, o lab.Options) error {
 		w.Plan,
 		func() error { return w.Apply(ctx, "demo", fmt.Sprintf("%.12s", w.Record().Change.PlanSHA256)) },
 		func() error { return w.Prove(ctx, proof.AfterApply, true) },
+		func() error {
+			for _, rim := range w.ToJoin() {
+				if err := w.Join(ctx, rim, by); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		func() error { return w.Inspect(ctx) },
+		func() error { return w.Prove(ctx, proof.CloseOut, false) },
 	)
 }

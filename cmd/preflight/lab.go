@@ -38,8 +38,8 @@ func (a *app) labCommand() *cobra.Command {
 		Use:   "lab --write DIR",
 		Short: "keep a simulated site running, for the other commands to work on",
 		Long: `lab runs a simulated site on this machine until it is interrupted: a central node and rim nodes that answer real WinRM
-on loopback. It writes a site file, the certificate of its CA and a password file into DIR. The other commands work on
-it from another terminal.`,
+on loopback. It writes a site file, the certificate of its CA, a password file and the site's client certificate into
+DIR. The other commands work on it from another terminal. There is no QMC: a join there is with that certificate.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if dir == "" {
@@ -65,12 +65,17 @@ In another terminal:
   preflight check -f %s
 
 (on Windows: $env:%[1]s = '%[4]s')
-`, passwordFile, printable.Argument(files.Password), printable.Argument(files.Site), files.Password), struct {
+A rim is joined with:
+
+  preflight join last --qrs-auth certificate --qrs-cert %[5]s --qrs-key %[6]s
+`, passwordFile, printable.Argument(files.Password), printable.Argument(files.Site), files.Password, printable.Argument(files.QRSCert), printable.Argument(files.QRSKey)), struct {
 				Site     string `json:"site_file"`
 				CA       string `json:"ca_file"`
 				Password string `json:"password_file"`
+				QRSCert  string `json:"qrs_cert_file"`
+				QRSKey   string `json:"qrs_key_file"`
 				Scenario string `json:"scenario"`
-			}{files.Site, files.CA, files.Password, o.Scenario})
+			}{files.Site, files.CA, files.Password, files.QRSCert, files.QRSKey, o.Scenario})
 			if err != nil {
 				return err
 			}

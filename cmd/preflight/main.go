@@ -108,7 +108,8 @@ change ticket.
   preflight demo                         the whole journey on simulated servers; touches nothing real
   preflight check -f site.yaml           look; changes nothing
   preflight plan  -f site.yaml           what would be added, with its ticket and its way back
-  preflight apply last --approve DIGEST  add it, and prove it`,
+  preflight apply last --approve DIGEST  add it, and prove it
+  preflight join  last --rim NAME        take the rim into the site, and prove it once more`,
 		SilenceUsage: true, SilenceErrors: true,
 		Args:              noArguments,
 		PersistentPreRunE: a.prepare,
@@ -124,7 +125,7 @@ change ticket.
 	flags.DurationVar(&a.timeout, "timeout", 0, "give up after this time, as 90s or 10m (0: never)")
 	flags.BoolVarP(&a.verbose, "verbose", "v", false, "say more in the text: every check, each rule's PowerShell")
 	root.AddCommand(
-		a.checkCommand(), a.planCommand(), a.applyCommand(), a.verifyCommand(), a.backoutCommand(), a.reportCommand(),
+		a.checkCommand(), a.planCommand(), a.applyCommand(), a.verifyCommand(), a.joinCommand(), a.backoutCommand(), a.reportCommand(),
 		a.demoCommand(), a.labCommand(), a.explainCommand(), a.scriptsCommand(), a.versionCommand(),
 	)
 	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -16,10 +17,12 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/qlik-preflight/preflight/internal/engine"
+	"github.com/qlik-preflight/preflight/internal/join"
+	"github.com/qlik-preflight/preflight/internal/site"
 )
 
 // quick are times of a proof for servers on this machine.
-var quick = engine.Times{Dial: 800 * time.Millisecond, Hold: 200 * time.Millisecond, Margin: 500 * time.Millisecond}
+var quick = engine.Times{Dial: 800 * time.Millisecond, Hold: 200 * time.Millisecond, Margin: 500 * time.Millisecond, Poll: 20 * time.Millisecond, Join: 20 * time.Second}
 
 func TestMain(m *testing.M) {
 	times = &quick
@@ -58,6 +61,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exits": exits,
 			"lab":   startedLab,
+			"qmc":   qmc,
 		},
 	})
 }
@@ -108,4 +112,22 @@ func startedLab(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Check(json.Unmarshal(line, &said))
 	ts.Setenv(passwordFile, ts.MkAbs(said.Password))
+}
+
+// qmc RIM FILE does what a person does in the QMC of the lab in the folder lab: creates the node of a rim, has its
+// certificate sent, and notes the one-time password that is shown.
+func qmc(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: qmc RIM FILE")
+	}
+	s, err := site.Parse("site.yaml", []byte(ts.ReadFile("lab/site.yaml")))
+	ts.Check(err)
+	q, _, err := qrs(s, []byte(ts.ReadFile("lab/client.pem")), []byte(ts.ReadFile("lab/client_key.pem")), []byte(ts.ReadFile("lab/root.pem")), time.Now())
+	ts.Check(err)
+	defer q.Close()
+	id, err := q.CreateNode(context.Background(), join.NewNode{Name: args[0], HostName: args[0], Engine: true, Proxy: true, Scheduler: true})
+	ts.Check(err)
+	password, err := q.StartRegistration(context.Background(), id)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(password.Reveal()+"\n"), 0o600))
 }

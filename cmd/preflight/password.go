@@ -111,10 +111,6 @@ func (a *app) prompt(ctx context.Context, in *os.File, question string) (winrm.P
 		io.Reader
 		io.Writer
 	}{in, a.stderr}, "")
-	type answer struct {
-		text string
-		err  error
-	}
 	for {
 		answered := make(chan answer, 1)
 		go func() {

@@ -11,6 +11,7 @@ type progress struct {
 	mu     sync.Mutex
 	more   *sync.Cond
 	lines  []line
+	busy   bool // lines are being written
 	closed bool
 	done   chan struct{}
 }
@@ -35,7 +36,7 @@ func (p *progress) write() {
 			p.more.Wait()
 		}
 		lines := p.lines
-		p.lines = nil
+		p.lines, p.busy = nil, len(lines) > 0
 		p.mu.Unlock()
 		if len(lines) == 0 {
 			return
@@ -43,6 +44,10 @@ func (p *progress) write() {
 		for _, l := range lines {
 			io.WriteString(l.to, l.text+"\n")
 		}
+		p.mu.Lock()
+		p.busy = false
+		p.more.Broadcast()
+		p.mu.Unlock()
 	}
 }
 
@@ -54,14 +59,23 @@ func (p *progress) add(to io.Writer, text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lines = append(p.lines, line{to, text})
-	p.more.Signal()
+	p.more.Broadcast()
+}
+
+// flush waits until what was added so far is written.
+func (p *progress) flush() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.lines) > 0 || p.busy {
+		p.more.Wait()
+	}
 }
 
 // end waits until what was added is written.
 func (p *progress) end() {
 	p.mu.Lock()
 	p.closed = true
-	p.more.Signal()
+	p.more.Broadcast()
 	p.mu.Unlock()
 	<-p.done
 }

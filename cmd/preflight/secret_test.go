@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"encoding/pem"
 	"io/fs"
 	"net/url"
 	"os"
@@ -38,7 +39,7 @@ func spellings(secret string) []string {
 	return forms
 }
 
-// TestSecrets: the password stands in nothing that any command prints or leaves, right or wrong.
+// TestSecrets: no password, one-time password or client key stands in nothing that any command prints or leaves, right or wrong.
 func TestSecrets(t *testing.T) {
 	t.Parallel()
 	for _, scenario := range []string{"clean", "gpo-merge-off", "wrong-password", "winrm-down"} {
@@ -62,8 +63,18 @@ func TestSecrets(t *testing.T) {
 				work("apply", "last", "--approve", d)
 			}
 			work("verify", "last")
+			for _, format := range []string{"text", "json", "jsonl"} {
+				work("join", append([]string{"last", "-v", "-o", format}, s.certificate()...)...)
+			}
+			// The wrong file each.
+			work("join", "last", "--qrs-auth", "certificate", "--qrs-cert", s.files.QRSKey, "--qrs-key", s.files.QRSKey)
+			work("join", "last", "--qrs-auth", "certificate", "--qrs-cert", s.files.QRSCert, "--qrs-key", s.files.Password)
+			work("join", "last", "--qrs-auth", s.files.QRSKey)
+			say("", "check", "-f", s.files.QRSKey)
+			say("", "demo", "--headless", "--runs", filepath.Join(s.runs, "demo"))
 			work("verify", "-f", s.files.Site, "--listen")
 			work("backout", "last")
+			work("backout", "last", "--confirm-outage", "lab")
 			for _, format := range []string{"text", "json", "jsonl", "ticket"} {
 				work("report", "last", "-o", format)
 			}
@@ -74,16 +85,37 @@ func TestSecrets(t *testing.T) {
 			say("", "lab", "--write", s.files.Password)
 
 			forms := spellings(s.Password())
+			if once := s.OneTimePasswords(); scenario == "clean" && len(once) == 0 {
+				t.Error("no one-time password was given")
+			}
+			for _, p := range s.OneTimePasswords() {
+				forms = append(forms, spellings(p)...)
+				forms = append(forms, strings.ReplaceAll(url.QueryEscape(p), "+", "%20"))
+			}
+			key, err := os.ReadFile(s.files.QRSKey)
+			block, _ := pem.Decode(key)
+			if err != nil || block == nil {
+				t.Fatalf("no key: %v", err)
+			}
+			// Any 30 bytes of the key in a row, after what every such key begins with.
+			for at := 36; at+30 < len(block.Bytes); at += 30 {
+				forms = append(forms, spellings(string(block.Bytes[at:at+30]))...)
+			}
+			for line := range strings.Lines(string(key)) {
+				if !strings.HasPrefix(line, "-") {
+					forms = append(forms, strings.TrimSpace(line))
+				}
+			}
 			search := func(where, text string) {
 				for _, form := range forms {
 					if i := strings.Index(text, form); i >= 0 {
-						t.Errorf("%s holds the password as %q: …%q", where, form, text[max(0, i-80):i])
+						t.Errorf("%s holds a secret as %q: …%q", where, form, text[max(0, i-80):i])
 					}
 				}
 			}
 			search("what was printed", said.String())
 			files := 0
-			err := filepath.WalkDir(s.runs, func(path string, d fs.DirEntry, err error) error {
+			err = filepath.WalkDir(s.runs, func(path string, d fs.DirEntry, err error) error {
 				if err != nil || !d.Type().IsRegular() {
 					return err
 				}

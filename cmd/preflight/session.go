@@ -276,6 +276,10 @@ func (w *session) trailer(r record.Record, sum string, written map[string]bool) 
 	case w.command == "plan" && written["ticket.txt"]:
 		row("digest", fmt.Sprintf("%.12s  (the SHA-256 of plan.json there begins so)", r.Change.PlanSHA256))
 		row("next", w.typed("apply")+fmt.Sprintf(" --approve %.12s", r.Change.PlanSHA256))
+	case w.command == "apply" && r.Verdict.ExitCode == record.ExitPassed:
+		for _, rim := range w.ToJoin() {
+			row("next", w.typed("join")+" --rim "+printable.Argument(rim))
+		}
 	case w.command == "check" && r.Verdict.ExitCode == record.ExitFailed && len(r.Plan.Changes) > 0:
 		row("next", "preflight plan -f "+printable.Argument(w.SiteFile))
 	}
@@ -317,6 +321,9 @@ func (w *session) hints(r record.Record, broke error) []string {
 			again += " --confirm-outage " + printable.Argument(r.Site.Name)
 		}
 		return []string{"put that right, and run the same again: " + again}
+	}
+	if w.command == "join" && broke != nil {
+		return []string{"put that right, and run the same again: what is done is not done twice"}
 	}
 	if r.InPlace() > 0 && (broke != nil || r.Verdict.ExitCode == record.ExitPartly) && w.command == "apply" {
 		if hints == nil {

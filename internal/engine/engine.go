@@ -1,4 +1,4 @@
-// Package engine runs the stages of a run: Connect, Inspect, Plan, Apply, Prove, BackOut. It is the only writer of events, and
+// Package engine runs the stages of a run: Connect, Inspect, Plan, Apply, Prove, Join, BackOut. It is the only writer of events, and
 // turns everything it does and sees into them.
 package engine
 
@@ -63,13 +63,14 @@ type Engine struct {
 	Emit func(record.Event) error
 	// Now tells the time; tests stop it.
 	Now func() time.Time
-	// Times are those of a proof; tests shorten them.
+	// Times are those of proofs and joins; tests shorten them.
 	Times Times
 	// SiteFile is the site file as the operator named it, "" if there is none.
 	SiteFile string
 
 	flows    []ports.Flow
-	compared bool // the servers' rules were compared with what is wanted, in this command
+	compared bool                   // the servers' rules were compared with what is wanted, in this command
+	again    []record.PlannedChange // what was wanted still before a join
 
 	mu      sync.Mutex
 	rec     record.Record
@@ -77,15 +78,17 @@ type Engine struct {
 	facts   map[string]facts.Server
 }
 
-// Times are the times of a proof.
+// Times are those of proofs and joins.
 type Times struct {
 	Dial   time.Duration // one connection; Windows reports a refusal only after 2 s
 	Hold   time.Duration // how long a connection to a service is held, to be seen at the other end
 	Margin time.Duration // how much longer a side listens than the last dial can take
+	Poll   time.Duration // between two looks at a rim that is being joined
+	Join   time.Duration // how long is waited for a rim to run: Qlik-DSC waits 40 times 15 s
 }
 
 // WindowsTimes are right for Windows servers on a LAN or a WAN.
-var WindowsTimes = Times{Dial: 4 * time.Second, Hold: time.Second, Margin: 2 * time.Second}
+var WindowsTimes = Times{Dial: 4 * time.Second, Hold: time.Second, Margin: 2 * time.Second, Poll: 2 * time.Second, Join: 10 * time.Minute}
 
 // New makes an engine for a site whose release is in the catalogue.
 func New(s site.Site, c Connector, folder Folder, emit func(record.Event) error) (*Engine, error) {
@@ -213,9 +216,14 @@ func each[V any](m map[string]V, do func(name string, v V)) {
 
 // judge evaluates the checks.
 func (e *Engine) judge() error {
+	return e.emit(record.Judged{Findings: checks.All(e.input()), At: e.now()})
+}
+
+// input is what the checks look at.
+func (e *Engine) input() checks.Input {
 	rec := e.Record()
 	in := checks.Input{
-		Site: e.Site, SiteFile: e.SiteFile, Servers: e.facts, Planned: e.compared, Proofs: rec.Latest(),
+		Site: e.Site, SiteFile: e.SiteFile, Servers: e.facts, Planned: e.compared, Proofs: rec.Latest(), Join: joinSteps(rec.Join),
 		SignedIn: map[string]bool{}, Failures: map[string]checks.Failure{},
 		Lost: map[string][]ports.Flow{}, Missing: map[string][]checks.Missing{}, Blocked: map[string][]checks.Blocked{},
 	}
@@ -242,11 +250,14 @@ func (e *Engine) judge() error {
 	if e.compared {
 		planned(&in, rec)
 	}
+	for _, c := range e.again {
+		in.Missing[c.Server] = append(in.Missing[c.Server], checks.Missing{Ports: c.Ports, From: c.From})
+	}
 	if rec.BackOut != nil {
 		in.TakenBack = takenBack(rec)
 	}
 	in.BackOut = len(commands) > 0 && commands[len(commands)-1].Name == "backout"
-	return e.emit(record.Judged{Findings: checks.All(in), At: e.now()})
+	return in
 }
 
 // planned is what the checks look at of a plan and of what became of it.

@@ -34,8 +34,8 @@ import (
 // quick are times for servers on this machine. Where a connection has to get through, however busy it is, steady is for
 // proofs in which others are dropped, and patient for those in which none is.
 var (
-	quick   = engine.Times{Dial: 400 * time.Millisecond, Hold: 100 * time.Millisecond, Margin: 400 * time.Millisecond}
-	steady  = engine.Times{Dial: 1200 * time.Millisecond, Hold: 200 * time.Millisecond, Margin: 600 * time.Millisecond}
+	quick   = engine.Times{Dial: 400 * time.Millisecond, Hold: 100 * time.Millisecond, Margin: 400 * time.Millisecond, Poll: 10 * time.Millisecond, Join: 20 * time.Second}
+	steady  = engine.Times{Dial: 1200 * time.Millisecond, Hold: 200 * time.Millisecond, Margin: 600 * time.Millisecond, Poll: 10 * time.Millisecond, Join: 20 * time.Second}
 	patient = engine.Times{Dial: 20 * time.Second, Hold: 300 * time.Millisecond, Margin: 20 * time.Second}
 )
 

@@ -347,13 +347,13 @@ func (j *Join) wait(ctx context.Context) (Outcome, error) {
 		}
 		switch off := notRunning(services); {
 		case services == nil:
-			seen += "; this release's repository service does not tell the state of the services"
+			seen = "it runs with certificates; this release's repository service does not tell the state of its services"
 		case len(services) == 0:
 			return failed("look at the node in the QMC", "%s runs, but the site knows of no service there", j.Node.Name)
 		case len(off) > 0:
 			return failed("look at the service's log on "+j.Node.Name, "%s runs, but of its services: %s", j.Node.Name, strings.Join(off, ", "))
 		default:
-			seen += "; the site says so of its services"
+			seen = "it runs with certificates; the site says that its services run"
 		}
 	}
 	var silent []string
@@ -373,9 +373,9 @@ func (j *Join) wait(ctx context.Context) (Outcome, error) {
 	case err != nil:
 		return failed(again, "%v", err)
 	case len(silent) > 0:
-		return done("%s; nobody listens there yet on %s", seen, strings.Join(silent, " "))
+		return done("%s; nobody listens yet on %s", seen, strings.Join(silent, " "))
 	}
-	return done("%s, which listen on every port", seen)
+	return done("%s; every port is listened on", seen)
 }
 
 // services are those of the node, once they all run, or when the time is over; nil if this release does not tell.

@@ -1,0 +1,262 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/qlik-preflight/preflight/internal/engine"
+	"github.com/qlik-preflight/preflight/internal/join"
+	"github.com/qlik-preflight/preflight/internal/proof"
+	"github.com/qlik-preflight/preflight/internal/record"
+	"github.com/qlik-preflight/preflight/internal/secret"
+	"github.com/qlik-preflight/preflight/internal/site"
+)
+
+// qrsFlags say how the central node's repository service is asked.
+type qrsFlags struct{ auth, cert, key, ca string }
+
+func (a *app) joinCommand() *cobra.Command {
+	var rim string
+	var q qrsFlags
+	cmd := &cobra.Command{
+		Use:   "join RUN --rim NAME",
+		Short: "take a prepared rim into its site, and prove every flow by the real services",
+		Long: `join takes a rim node through the steps of the guide: the node is created, the central node sends its certificate, the
+one-time password unlocks it on the rim, the rim runs, and serves browsers. It looks at the servers first, and begins
+nothing while a check fails. After it every flow is proven once more, by the real services. Run again after a failure,
+each step first sees whether it is done.
+
+By itself join is by hand: it says what to do in the QMC, takes the one-time password that the QMC shows, from the
+terminal or as a line of standard input, unlocks the certificate on the rim, and watches.
+
+With --qrs-auth certificate the program does all of it, with the site's client certificate, as it lies on the central
+node in C:\ProgramData\Qlik\Sense\Repository\Exported Certificates\.Local Certificates. That certificate may do
+everything in the site; it is never sent anywhere, and root.pem beside it proves who answers.`,
+		Args: oneArgument("RUN"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			by, err := a.joining(q)
+			if err != nil {
+				return err
+			}
+			j, r, err := a.open(args[0])
+			if err != nil {
+				return err
+			}
+			rim, err := toJoin(r, rim)
+			if err == nil {
+				by, err = a.joiner(by, q, r.Site)
+			}
+			if err != nil {
+				return errors.Join(err, j.Close())
+			}
+			w, err := a.goOn(cmd, j, r)
+			if err != nil {
+				return err
+			}
+			if p, ok := by.Person.(*person); ok {
+				p.before = w.told.flush
+			}
+			ctx := cmd.Context()
+			return w.do(ctx,
+				func() error { return w.ConnectAll(ctx) },
+				func() error { return w.Inspect(ctx) },
+				func() error { return w.Prove(ctx, proof.Verify, mayListen(w.Site)) },
+				func() error { return w.Join(ctx, rim, by) },
+				func() error { return w.Inspect(ctx) },
+				func() error { return w.Prove(ctx, proof.CloseOut, false) },
+			)
+		},
+	}
+	cmd.Flags().StringVar(&rim, "rim", "", "the rim node that is to join")
+	cmd.Flags().StringVar(&q.auth, "qrs-auth", "", "certificate: ask the central node's repository service with the site's client certificate")
+	cmd.Flags().StringVar(&q.cert, "qrs-cert", "", "the client certificate, as client.pem")
+	cmd.Flags().StringVar(&q.key, "qrs-key", "", "its key, as client_key.pem")
+	cmd.Flags().StringVar(&q.ca, "qrs-ca", "", "the site's root certificate (default: root.pem beside the client certificate)")
+	a.runsFlag(cmd)
+	a.passwordFlag(cmd)
+	return cmd
+}
+
+// toJoin is the rim that is meant.
+func toJoin(r record.Record, name string) (string, error) {
+	var names []string
+	for _, n := range r.Site.Rims() {
+		names = append(names, n.Name)
+	}
+	n, known := r.Site.Node(name)
+	switch {
+	case name == "" && len(names) == 1:
+		return names[0], nil
+	case name == "":
+		return "", usage("--rim is one of "+strings.Join(names, ", "), "--rim is missing: which of the site's %d rims is to join?", len(names))
+	case !known:
+		return "", usage("--rim is one of "+strings.Join(names, ", "), "--rim %q is no node of this run's site", name)
+	case n.Role != site.Rim:
+		return "", usage("--rim is one of "+strings.Join(names, ", "), "--rim %s is the central node", name)
+	}
+	return name, nil
+}
+
+// joining reads what the flags say of who does the central node's part.
+func (a *app) joining(q qrsFlags) (engine.Joining, error) {
+	const how = "--qrs-auth certificate --qrs-cert client.pem --qrs-key client_key.pem"
+	switch {
+	case q.auth == "" && q.cert+q.key+q.ca != "":
+		return engine.Joining{}, usage(how, "the client certificate may do everything in the site: it is used only with --qrs-auth certificate")
+	case q.auth == "" && a.noInput:
+		return engine.Joining{}, usage("let the program do it: "+how, "a join by hand asks for the one-time password, which --no-input forbids")
+	case q.auth == "" && a.passwordStdin:
+		return engine.Joining{}, usage("give that password in a file that "+passwordFile+" names", "--password-stdin leaves no standard input for the one-time password of a join by hand")
+	case q.auth == "":
+		return engine.Joining{Person: a.person()}, nil
+	case q.auth != "certificate":
+		return engine.Joining{}, usage("write certificate, or leave it out for a join by hand", "--qrs-auth %q is not known", q.auth)
+	case q.cert == "" || q.key == "":
+		return engine.Joining{}, usage(how, "--qrs-auth certificate needs --qrs-cert and --qrs-key")
+	}
+	return engine.Joining{}, nil
+}
+
+// joiner completes it for a site: with a client of the QRS, if the flags name a certificate.
+func (a *app) joiner(by engine.Joining, q qrsFlags, s site.Site) (engine.Joining, error) {
+	if q.auth == "" {
+		return by, nil
+	}
+	cert, err := os.ReadFile(q.cert)
+	if err != nil {
+		return by, usage("name the PEM file of the client certificate", "reading --qrs-cert %s: %w", q.cert, cause(err))
+	}
+	key, err := os.ReadFile(q.key)
+	if err != nil {
+		return by, usage("name the PEM file of its key", "reading --qrs-key %s: %w", q.key, cause(err))
+	}
+	if q.ca == "" {
+		q.ca = filepath.Join(filepath.Dir(q.cert), "root.pem")
+	}
+	root, err := os.ReadFile(q.ca)
+	if err != nil {
+		return by, usage("name the site's root certificate with --qrs-ca", "reading the site's root certificate, %s: %w", q.ca, cause(err))
+	}
+	by.QRS, by.Certificate, err = qrs(s, cert, key, root, time.Now())
+	if err != nil {
+		return by, usage("they are client.pem, client_key.pem and root.pem of the central node", "--qrs-cert %s, --qrs-key %s, root %s: %w", q.cert, q.key, q.ca, err)
+	}
+	return by, nil
+}
+
+// qrs makes a client of a site's QRS from PEM texts. No error quotes one of them.
+func qrs(s site.Site, cert, key, root []byte, now time.Time) (*join.QRS, *record.ClientCertificate, error) {
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return nil, nil, fmt.Errorf("no certificate with its key: %s", strings.TrimPrefix(err.Error(), "tls: "))
+	}
+	leaf := pair.Leaf
+	if now.After(leaf.NotAfter) {
+		return nil, nil, fmt.Errorf("the certificate has expired on %s", leaf.NotAfter.Format(time.DateOnly))
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(root) {
+		return nil, nil, errors.New("the root holds no certificate")
+	}
+	sum := sha256.Sum256(leaf.Raw)
+	return join.NewQRS(join.Options{Address: engine.QRSAddress(s), Host: s.Central().Host, Certificate: pair, Roots: roots}),
+		&record.ClientCertificate{Subject: leaf.Subject.String(), SHA256: hex.EncodeToString(sum[:]), NotAfter: leaf.NotAfter.UTC()}, nil
+}
+
+// person is the operator at a join by hand.
+type person struct {
+	app      *app
+	terminal *os.File // nil: lines come from standard input
+	lines    *bufio.Reader
+	pending  chan answer // a line that nobody waits for any more
+	lost     bool        // a question was broken off, which reads the terminal still
+	before   func()      // shows what there is to read before something is asked
+}
+
+// answer is a line of standard input.
+type answer struct {
+	text string
+	err  error
+}
+
+func (a *app) person() *person {
+	p := &person{app: a, lines: bufio.NewReader(a.stdin), before: func() {}}
+	if in, ok := a.stdin.(*os.File); ok && term.IsTerminal(int(in.Fd())) {
+		p.terminal = in
+	}
+	return p
+}
+
+// OneTimePassword asks for what the QMC shows, without echo.
+func (p *person) OneTimePassword(ctx context.Context) (secret.Text, error) {
+	p.before()
+	const question = "One-time password: "
+	if p.terminal != nil {
+		s, err := p.app.prompt(ctx, p.terminal, question)
+		p.lost = err != nil
+		return s, err
+	}
+	fmt.Fprint(p.app.stderr, question+"\n")
+	s, err := p.line(ctx)
+	return secret.Text(s), err
+}
+
+// Confirm asks a question that is answered with yes or no.
+func (p *person) Confirm(ctx context.Context, question string) (bool, error) {
+	p.before()
+	for !p.lost {
+		fmt.Fprint(p.app.stderr, question+" yes or no: ")
+		if p.terminal == nil {
+			fmt.Fprintln(p.app.stderr)
+		}
+		s, err := p.line(ctx)
+		switch strings.ToLower(strings.TrimSpace(s)) {
+		case "y", "yes":
+			return true, nil
+		case "n", "no":
+			return false, nil
+		}
+		if s == "" && err == nil {
+			return false, nil // the input has ended
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+// line is a line of standard input, "" at its end.
+func (p *person) line(ctx context.Context) (string, error) {
+	if p.pending == nil {
+		p.pending = make(chan answer, 1)
+		go func(to chan answer) {
+			s, err := p.lines.ReadString('\n')
+			to <- answer{strings.TrimRight(s, "\r\n"), err}
+		}(p.pending)
+	}
+	select {
+	case <-ctx.Done():
+		return "", ctx.Err()
+	case got := <-p.pending:
+		p.pending = nil
+		if got.err != nil && !errors.Is(got.err, io.EOF) {
+			return "", fmt.Errorf("reading standard input: %w", got.err)
+		}
+		return got.text, nil
+	}
+}
