@@ -346,10 +346,8 @@ func (j *Join) wait(ctx context.Context) (Outcome, error) {
 			return failure(err)
 		}
 		switch off := notRunning(services); {
-		case services == nil:
-			seen = "it runs with certificates; this release's repository service does not tell the state of its services"
 		case len(services) == 0:
-			return failed("look at the node in the QMC", "%s runs, but the site knows of no service there", j.Node.Name)
+			seen = "it runs with certificates; the site does not tell whether its services run"
 		case len(off) > 0:
 			return failed("look at the service's log on "+j.Node.Name, "%s runs, but of its services: %s", j.Node.Name, strings.Join(off, ", "))
 		default:
@@ -378,9 +376,9 @@ func (j *Join) wait(ctx context.Context) (Outcome, error) {
 	return done("%s; every port is listened on", seen)
 }
 
-// services are those of the node, once they all run, or when the time is over; nil if this release does not tell.
+// services are those of the node, once they all run, or when the time is over; none if the site does not tell.
 func (j *Join) services(ctx context.Context) ([]ServiceStatus, error) {
-	services := []ServiceStatus{}
+	var services []ServiceStatus
 	_, err := j.until(ctx, j.Limit/5, func() (bool, error) {
 		var err error
 		services, err = j.QRS.Services(ctx, j.node)

@@ -1,0 +1,269 @@
+package join
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/qlik-preflight/preflight/internal/facts"
+	"github.com/qlik-preflight/preflight/internal/site"
+)
+
+// central is a repository service that answers a join, and counts what it is asked. What is "" is as it goes well.
+type central struct {
+	about, nodes, all, start, services, proxies string // bodies; nodes are those that a filter finds
+	startStatus                                 int
+	missing                                     []string // resources that this release does not have
+	r                                           *rim
+	silent                                      bool // its certificate does not arrive
+
+	mu      sync.Mutex
+	created []string
+	started int
+	put     int
+	entity  string
+}
+
+const joinVP = `{"id":"` + qrsVPID + `","modifiedDate":"2026-01-01T00:00:00.000Z","description":"Central Proxy (Default)","prefix":"","defaultVirtualProxy":true,"loadBalancingServerNodes":[],"websocketCrossOriginWhiteList":["hub.corp.example"]}`
+
+func (c *central) ServeHTTP(w http.ResponseWriter, q *http.Request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	say := func(status int, body string) {
+		w.Header().Set("Content-Type", qrsJSONType)
+		w.WriteHeader(status)
+		io.WriteString(w, body)
+	}
+	or := func(s, otherwise string) string {
+		if s != "" {
+			return s
+		}
+		return otherwise
+	}
+	if slices.ContainsFunc(c.missing, func(m string) bool { return strings.Contains(q.URL.Path, m) }) {
+		say(404, `"not found"`)
+		return
+	}
+	switch path := q.URL.Path; {
+	case path == "/qrs/about":
+		say(200, or(c.about, qrsGoodAbout))
+	case path == "/qrs/servernodeconfiguration/full" && q.URL.Query().Get("filter") == "":
+		say(200, or(c.all, `[]`))
+	case path == "/qrs/servernodeconfiguration/full":
+		say(200, or(c.nodes, `[]`))
+	case path == "/qrs/servernodeconfiguration/container":
+		b, _ := io.ReadAll(q.Body)
+		c.created = append(c.created, string(b))
+		say(201, `{"configuration":{"id":"`+qrsNodeID+`"}}`)
+	case strings.HasPrefix(path, "/qrs/servernoderegistration/start/"):
+		c.started++
+		if !c.silent && c.startStatus == 0 {
+			c.r.mu.Lock()
+			c.r.open = map[uint16]bool{setup: true, unlockPort: true}
+			c.r.mu.Unlock()
+		}
+		if c.startStatus != 0 {
+			say(c.startStatus, `"Bad Request"`)
+			return
+		}
+		say(200, or(c.start, `"s3cret"`))
+	case path == "/qrs/servicestatus/full":
+		say(200, or(c.services, joinServices(2, 2, 2, 4)))
+	case path == "/qrs/virtualproxyconfig/full":
+		say(200, or(c.proxies, "["+joinVP+"]"))
+	case q.Method == http.MethodPut:
+		b, _ := io.ReadAll(q.Body)
+		c.put++
+		c.entity = string(b)
+		say(200, c.entity)
+	default:
+		say(200, or(c.entity, joinVP))
+	}
+}
+
+// joinServices are rows of the services of the node, in the states given.
+func joinServices(states ...int) string {
+	var rows []string
+	for i, s := range states {
+		rows = append(rows, fmt.Sprintf(`{"serverNodeConfiguration":{"id":%q},"serviceType":%d,"serviceState":%d}`, qrsNodeID, i, s))
+	}
+	return "[" + strings.Join(rows, ",") + "]"
+}
+
+func joinNode(name, host string, more string) string {
+	return fmt.Sprintf(`[{"id":%q,"name":%q,"hostName":%q,"isCentral":false%s}]`, qrsNodeID, name, host, more)
+}
+
+// waitsForOne is a rim that waits for its certificate.
+func waitsForOne() *rim {
+	r := waiting()
+	r.open = map[uint16]bool{setup: true}
+	return r
+}
+
+// TestAutomatic: what becomes of the steps when the repository service is asked.
+func TestAutomatic(t *testing.T) {
+	t.Parallel()
+	is := func(s facts.ServiceState) *rim {
+		r := waitsForOne()
+		r.state = facts.Known(s)
+		return r
+	}
+	runs := func() *rim {
+		r := is(facts.Running)
+		r.open = map[uint16]bool{443: true, 4242: true}
+		return r
+	}
+	all := []string{"done", "done", "done", "done", "done"}
+	for _, test := range []struct {
+		name    string
+		central *central
+		rim     *rim
+		node    site.Node
+		want    []string
+		says    string // in what was seen of the last
+		advises string // its remedy
+		created int
+		started int
+		put     int
+	}{
+		{name: "all goes well", rim: waitsForOne(), want: all, created: 1, started: 1, put: 1,
+			says: `added to "Central Proxy (Default)": load balancing node ` + qrsNodeID + ", host r.corp.example, host r"},
+		{name: "the node is there", rim: waitsForOne(), want: all, started: 1, put: 1, central: &central{nodes: joinNode("R", "R.corp.example", "")}},
+		{name: "only in another case", rim: waitsForOne(), want: all, started: 1, put: 1, central: &central{all: joinNode("R", "R.CORP.EXAMPLE", "")}},
+		{name: "everything is there", rim: runs(), want: all, says: `"Central Proxy (Default)" names r already`,
+			central: &central{nodes: joinNode("r", "r.corp.example", ""), entity: strings.NewReplacer(`Nodes":[]`, `Nodes":[{"id":"`+qrsNodeID+`"}]`, `["hub`, `["R","R.corp.example","hub`).Replace(joinVP),
+				proxies: "[" + strings.NewReplacer(`Nodes":[]`, `Nodes":[{"id":"`+qrsNodeID+`"}]`, `["hub`, `["R","R.corp.example","hub`).Replace(joinVP) + "]"}},
+		{name: "not the central node", rim: waitsForOne(), want: []string{"failed"}, says: "not that of a central node", advises: "join.qrs",
+			central: &central{about: strings.Replace(qrsGoodAbout, `"nodeType":1`, `"nodeType":2`, 1)}},
+		{name: "the login form", rim: waitsForOne(), want: []string{"failed"}, says: "a web page came in place of data", central: &central{about: "<html>login</html>"}},
+		{name: "two nodes", rim: waitsForOne(), want: []string{"failed"}, says: "2 nodes with the host name r.corp.example",
+			central: &central{nodes: strings.Replace(joinNode("r", "r.corp.example", "")+joinNode("r2", "r.corp.example", ""), "][", ",", 1)}},
+		{name: "the central node's own", rim: waitsForOne(), want: []string{"failed"}, says: "is the host name of the central node",
+			central: &central{nodes: strings.Replace(joinNode("c", "r.corp.example", ""), "false", "true", 1)}},
+		{name: "the short name", rim: waitsForOne(), want: []string{"failed"}, says: "the node r with the host name r, which may be the same server", advises: "cannot be changed",
+			central: &central{all: joinNode("r", "r", "")}},
+		{name: "another site's certificates", rim: runs(), want: []string{"failed"}, says: "the site has no node of it", advises: "preflight explain rim.certificates"},
+		{name: "its state is not known", rim: &rim{state: facts.Unknown[facts.ServiceState]("refused")}, want: []string{"failed"}, says: "is not known: refused"},
+		{name: "4444 is closed", rim: waitsForOne(), want: []string{"done", "failed"}, created: 1, started: 1, says: "400", central: &central{startStatus: 400}},
+		{name: "no password", rim: waitsForOne(), want: []string{"done", "failed"}, created: 1, started: 1, says: "password", central: &central{start: `""`}},
+		{name: "the node is there, the state is not known", rim: &rim{state: facts.Unknown[facts.ServiceState]("refused")}, want: []string{"done", "failed"},
+			says: "does not wait for a certificate: its state is not known: refused", central: &central{nodes: joinNode("r", "r.corp.example", "")}},
+		{name: "initialising for ever", rim: is(facts.Initialising), want: []string{"done", "failed"}, says: "it is initialising", central: &central{nodes: joinNode("r", "r.corp.example", "")}},
+		{name: "nothing arrives", rim: waitsForOne(), want: []string{"done", "done", "failed"}, created: 1, started: 1, says: "nothing listens on port 4570 of r itself", central: &central{silent: true}},
+		{name: "the wrong password", want: []string{"done", "done", "failed"}, created: 1, started: 1, says: "The password is incorrect", advises: "which gives a new password",
+			rim: func() *rim { r := waitsForOne(); r.right = "another"; return r }()},
+		{name: "it does not come to run", want: []string{"done", "done", "done", "failed"}, created: 1, started: 1, says: "r does not run: it is initialising", advises: "preflight explain join.complete",
+			rim: func() *rim {
+				r := waitsForOne()
+				r.awakened = func(r *rim) {
+					if r.state.V == facts.Running {
+						r.state = facts.Known(facts.Initialising)
+					}
+				}
+				return r
+			}()},
+		{name: "a service does not come", rim: waitsForOne(), want: []string{"done", "done", "done", "failed"}, created: 1, started: 1, says: "of its services: proxy no communication",
+			central: &central{services: joinServices(2, 3, 2, 4)}},
+		{name: "no services", rim: waitsForOne(), want: all, created: 1, started: 1, put: 1, central: &central{services: `[]`}},
+		{name: "a release without their states", rim: waitsForOne(), want: all, created: 1, started: 1, put: 1, central: &central{missing: []string{"servicestatus"}}},
+		{name: "a release without virtual proxies", rim: waitsForOne(), want: []string{"done", "done", "done", "done", "left"}, created: 1, started: 1,
+			says: "does not offer its virtual proxies", advises: "Under Load balancing add the node r;", central: &central{missing: []string{"virtualproxyconfig"}}},
+		{name: "no default virtual proxy", rim: waitsForOne(), want: []string{"done", "done", "done", "done", "left"}, created: 1, started: 1, says: "no default virtual proxy",
+			central: &central{proxies: "[" + strings.Replace(joinVP, "true", "false", 1) + "]"}},
+		{name: "no proxy", rim: waitsForOne(), want: []string{"done", "done", "done", "done", "not_needed"}, created: 1, started: 1, says: "r runs no proxy",
+			node: site.Node{Name: "r", Role: site.Rim, Host: "r.corp.example", Services: []site.Service{site.Repository}}},
+		{name: "a list that is not there", rim: waitsForOne(), want: []string{"done", "done", "done", "done", "failed"}, created: 1, started: 1, says: "loadBalancingServerNodes",
+			central: &central{entity: strings.Replace(joinVP, `"loadBalancingServerNodes":[],`, "", 1)}},
+		{name: "a short name", rim: waitsForOne(), want: all, created: 1, started: 1, put: 1, says: "if browsers use a longer name, add it there too",
+			node: site.Node{Name: "r", Role: site.Rim, Host: "r", Services: []site.Service{site.Repository, site.Proxy}}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			c := test.central
+			if c == nil {
+				c = &central{}
+			}
+			c.r = test.rim
+			j := &Join{Rim: test.rim, Node: test.node, QRS: startQRS(t, c.ServeHTTP)}
+			outcomes, told, err := walk(t, j)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			var last Outcome
+			for _, s := range Steps {
+				if out, ok := outcomes[s.ID]; ok {
+					got, last = append(got, string(out.State)), out
+				}
+				if strings.Contains(outcomes[s.ID].Seen+outcomes[s.ID].Remedy, "s3cret") {
+					t.Errorf("the password is shown: %+v", outcomes[s.ID])
+				}
+			}
+			if !slices.Equal(got, test.want) || !strings.Contains(last.Seen, test.says) || !strings.Contains(last.Remedy, test.advises) {
+				t.Errorf("steps %q, the last saw %q, advises %q; want %q, %q, %q", got, last.Seen, last.Remedy, test.want, test.says, test.advises)
+			}
+			if (last.State == Failed || last.State == Left) != (last.Owner != "") {
+				t.Errorf("owner %q of a step that is %s", last.Owner, last.State)
+			}
+			if told != "" {
+				t.Errorf("a person was told %q", told)
+			}
+			if len(c.created) != test.created || c.started != test.started || c.put != test.put {
+				t.Errorf("created %q, started %d times, put %d times; want %d, %d, %d", c.created, c.started, c.put, test.created, test.started, test.put)
+			}
+			if j.password != "" {
+				t.Error("the password is kept")
+			}
+		})
+	}
+}
+
+// TestCreated: the node is created with every service that the site file names, and no other.
+func TestCreated(t *testing.T) {
+	t.Parallel()
+	c := &central{r: waitsForOne()}
+	j := &Join{Rim: c.r, QRS: startQRS(t, c.ServeHTTP)}
+	if _, _, err := walk(t, j); err != nil {
+		t.Fatal(err)
+	}
+	const want = `{"configuration":{"name":"r","hostName":"r.corp.example","engineEnabled":true,"proxyEnabled":true,"schedulerEnabled":false}}`
+	if got := strings.Join(c.created, " "); got != want {
+		t.Errorf("created with\n%s, want\n%s", got, want)
+	}
+}
+
+// TestDifferences: a node that is there is compared with the site file, as far as its services are told.
+func TestDifferences(t *testing.T) {
+	t.Parallel()
+	for more, want := range map[string]string{
+		"": "already",
+		`,"engineEnabled":true,"proxyEnabled":true,"schedulerEnabled":false`: "already",
+		`,"proxyEnabled":false`:                          "already; otherwise than in the site file it has no proxy",
+		`,"schedulerEnabled":true,"engineEnabled":false`: "already; otherwise than in the site file it has no engine; otherwise than in the site file it has scheduler",
+	} {
+		c := &central{r: waitsForOne(), nodes: joinNode("r", "r.corp.example", more)}
+		outcomes, _, err := walk(t, &Join{Rim: c.r, QRS: startQRS(t, c.ServeHTTP)})
+		if got := outcomes[NodeStep.ID].Seen; err != nil || !strings.HasSuffix(got, want) {
+			t.Errorf("%s: %q, %v; want …%q", more, got, err, want)
+		}
+	}
+}
+
+// TestUntil: looking ends with the limit or with ctx.
+func TestUntil(t *testing.T) {
+	t.Parallel()
+	j := &Join{Poll: time.Millisecond}
+	looks := 0
+	if ok, err := j.until(t.Context(), 20*time.Millisecond, func() (bool, error) { looks++; return false, nil }); ok || err != nil || looks < 2 {
+		t.Errorf("%v, %v after %d looks", ok, err, looks)
+	}
+	if ok, err := j.until(t.Context(), time.Hour, func() (bool, error) { looks--; return looks == 0, nil }); !ok || err != nil {
+		t.Errorf("%v, %v", ok, err)
+	}
+}
