@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"html"
 	"io"
-	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf16"
 
 	"github.com/qlik-preflight/preflight/internal/facts"
 	"github.com/qlik-preflight/preflight/internal/printable"
@@ -21,11 +22,14 @@ const SetupLimit = 30 * time.Minute
 
 // Setup is a running conversation with the repository service of a rim, on the rim itself: one process there, which does
 // one thing after the other as it is asked. Its methods are for one goroutine.
-type Setup struct{ c *Call }
+type Setup struct {
+	c     *Call
+	given []secret.Text // to the server: none of its words may hold one
+}
 
 // StartSetup starts it. It ends with Close, with ctx, or after SetupLimit.
 func StartSetup(ctx context.Context, r Runner) *Setup {
-	return &Setup{Start(ctx, r, SetupOp, SetupLimit)}
+	return &Setup{c: Start(ctx, r, SetupOp, SetupLimit)}
 }
 
 // State asks the repository service for its state. It is unknown, with the reason, if the service does not answer or
@@ -35,7 +39,7 @@ func (s *Setup) State() (facts.Value[facts.ServiceState], error) {
 	f, err := s.answer("state")
 	var refused *Error
 	switch {
-	case errors.As(err, &refused) && !s.c.ended:
+	case errors.As(err, &refused):
 		return facts.Unknown[facts.ServiceState](printable.Line(refused.Message)), nil
 	case err != nil:
 		return facts.Unknown[facts.ServiceState](printable.Line(err.Error())), err
@@ -67,6 +71,7 @@ func (s *Setup) Listening() (map[uint16]bool, error) {
 // that came back, without the password, whatever form it stands there in. An error that is a *Error is the server's word
 // that the exchange failed; whether the password arrived is then not known.
 func (s *Setup) Unlock(password secret.Text) (status int, text string, err error) {
+	s.given = append(s.given, password)
 	s.c.Send("unlock")
 	s.c.Send(password.Reveal())
 	f, err := s.answer("unlock")
@@ -75,7 +80,7 @@ func (s *Setup) Unlock(password secret.Text) (status int, text string, err error
 	}
 	status, err = strconv.Atoi(f.Field(1))
 	if err != nil {
-		return 0, "", fmt.Errorf("%s: not an HTTP status: %s", SetupOp.Name, printable.Line(f.Field(1)))
+		return 0, "", fmt.Errorf("%s: not an HTTP status: %s", SetupOp.Name, printable.Line(without(f.Field(1), password)))
 	}
 	return status, without(f.Field(2), password), nil
 }
@@ -83,12 +88,41 @@ func (s *Setup) Unlock(password secret.Text) (status int, text string, err error
 // Close ends the conversation.
 func (s *Setup) Close() error { return s.c.Close() }
 
-// answer is the next frame, which has to be of one kind.
+// answer is the next frame, which has to be of one kind. The error is a *Error only if the script says that this one thing
+// failed, and goes on.
 func (s *Setup) answer(kind string) (Frame, error) {
+	f, err := s.next(kind)
+	if err == nil {
+		return f, nil
+	}
+	for _, p := range s.given {
+		var said *Error
+		if errors.As(err, &said) {
+			said.Message = without(said.Message, p)
+		} else {
+			err = hidden{without(err.Error(), p), err}
+		}
+	}
+	return nil, err
+}
+
+// hidden is an error in other words.
+type hidden struct {
+	text string
+	error
+}
+
+func (h hidden) Error() string { return h.text }
+func (h hidden) Unwrap() error { return h.error }
+
+func (s *Setup) next(kind string) (Frame, error) {
 	f, err := s.c.Next()
+	var said *Error
 	switch {
 	case err == io.EOF:
 		return nil, fmt.Errorf("%s: %w", SetupOp.Name, ErrEnded)
+	case errors.As(err, &said):
+		return nil, errors.New(said.Error()) // the script as a whole failed
 	case err != nil:
 		return nil, err
 	case f.Kind() == "failed" && f.Field(1) == kind:
@@ -99,12 +133,33 @@ func (s *Setup) answer(kind string) (Frame, error) {
 	return f, nil
 }
 
-// without is a text in which a secret is not to be read any more.
+// without is a text in which a secret is not to be read any more, neither as it is nor as it stands in an address, in HTML
+// or in JSON. .NET and others do not agree on what they write there otherwise, so each character may be in any form.
 func without(text string, s secret.Text) string {
-	for _, form := range []string{s.Reveal(), url.QueryEscape(s.Reveal()), url.PathEscape(s.Reveal()), html.EscapeString(s.Reveal())} {
-		if form != "" {
-			text = strings.ReplaceAll(text, form, s.String())
-		}
+	switch n := len(s); {
+	case n == 0:
+		return text
+	case n > 1000: // no password, but what would take long
+		return ""
 	}
-	return text
+	var whole strings.Builder
+	for _, c := range s.Reveal() {
+		forms := []string{fmt.Sprintf(`&#0*%d;`, c), fmt.Sprintf(`(?i:&#x0*%x;)`, c)}
+		if !unicode.IsLetter(c) && !unicode.IsDigit(c) || c > unicode.MaxASCII {
+			forms = append(forms, `&[A-Za-z][A-Za-z0-9]*;`)
+		}
+		var percent, units string
+		for _, b := range []byte(string(c)) {
+			percent += fmt.Sprintf("%%%02x", b)
+		}
+		for _, u := range utf16.Encode([]rune{c}) {
+			units += fmt.Sprintf(`\\u%04x`, u)
+		}
+		forms = append(forms, `(?i:`+percent+`|`+units+`)`, `\\?`+regexp.QuoteMeta(string(c)))
+		if c == ' ' {
+			forms = append(forms, `\+`)
+		}
+		whole.WriteString(`(?:` + strings.Join(forms, "|") + `)`)
+	}
+	return regexp.MustCompile(whole.String()).ReplaceAllLiteralString(text, s.String())
 }

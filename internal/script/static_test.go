@@ -190,6 +190,98 @@ func TestScriptsDoWhatTheySay(t *testing.T) {
 	}
 }
 
+// TestAddresses: a script talks HTTP only with its own server, and only at addresses that are written out in it.
+func TestAddresses(t *testing.T) {
+	t.Parallel()
+	address := regexp.MustCompile(`(?i)\w+://[^'"\s]*`)
+	const state, unlock = "http://localhost:4444/status/servicestate", "http://localhost:4570/certificateSetup"
+	want := map[string][]string{"inspect": {state}, "setup": {state, unlock}}
+	for _, op := range Ops {
+		found := address.FindAllString(op.Text, -1)
+		if !slices.Equal(found, want[op.Name]) {
+			t.Errorf("%s names %q, want %q", op.Name, found, want[op.Name])
+		}
+		// No request is made but with one of them, and none is sent elsewhere after.
+		made := 0
+		for _, a := range found {
+			made += strings.Count(op.Text, "[Net.WebRequest]::Create('"+a+"')")
+		}
+		if made != len(found) || strings.Count(op.Text, "WebRequest]") != made {
+			t.Errorf("%s makes %d requests at addresses of its own, and %d in all", op.Name, made, strings.Count(op.Text, "WebRequest]"))
+		}
+		for _, m := range []string{"[Uri]::new", "[Uri](", "[UriBuilder]", ".Host", ".Address =", "Net.Http", "HttpWebRequest", "TcpClient", "AllowAutoRedirect = $true"} {
+			if strings.Contains(op.Text, m) && op.Name != "prove" {
+				t.Errorf("%s has %s", op.Name, m)
+			}
+		}
+		if n := strings.Count(op.Text, "$request.AllowAutoRedirect = $false"); n != made || strings.Count(op.Text, "$request.Proxy = $null") != made {
+			t.Errorf("%s follows redirects, or asks a proxy", op.Name)
+		}
+	}
+}
+
+// TestSetupKeepsThePassword: between its line and the request's body, the one-time password goes through methods of .NET
+// alone: what goes through a cmdlet, a function or a pipeline may be logged.
+func TestSetupKeepsThePassword(t *testing.T) {
+	t.Parallel()
+	_, branch, found := strings.Cut(setupText, "        'unlock' {\n")
+	branch, after, ended := strings.Cut(branch, "\n        }\n")
+	if !found || !ended {
+		t.Fatal("setup has no branch unlock")
+	}
+	_, rest, found := strings.Cut(branch, "if (-not $lines.MoveNext()) { throw 'no password came' }\n")
+	inside, send, ended := strings.Cut(rest, "          Send-Answer 'unlock' $request")
+	if !found || !ended || send != "" {
+		t.Fatalf("unlock does not end with its answer, or does not take the password's line by itself:\n%s", branch)
+	}
+	if m := regexp.MustCompile(`\w+-[A-Za-z]\w*|\||(?m)^\s*[&.] `).FindAllString(strings.ReplaceAll(inside, "'application/x-www-form-urlencoded'", ""), -1); m != nil {
+		t.Errorf("unlock calls %q while it has the password", m)
+	}
+	body := "          $body = $ascii.GetBytes('__pwd=' + [Uri]::EscapeDataString([regex]::Unescape([string]$lines.Current)))\n"
+	if !strings.HasPrefix(inside, body) || strings.Count(setupText, "$lines.Current") != 1 || strings.Count(setupText, "$lines") != 2 {
+		t.Errorf("the password's line is read otherwise than into the body:\n%s", inside)
+	}
+	// The body is written, and its length told; nothing else has it.
+	for _, use := range []string{"$body = ", "$request.ContentLength = $body.Length", "$stream.Write($body, 0, $body.Length)"} {
+		if strings.Count(inside, use) != 1 {
+			t.Errorf("unlock has %q %d times", use, strings.Count(inside, use))
+		}
+	}
+	if strings.Count(setupText, "$body") != 4 || strings.Contains(after, "$body") {
+		t.Error("setup uses the body for something else")
+	}
+	for _, m := range []string{"$PSBoundParameters", "$args", "$input", "Variable:", "$_.", "Start-Transcript", "[Console]", "$out", "Trace", "Verbose", "Debug"} {
+		if strings.Contains(setupText, m) {
+			t.Errorf("setup has %s", m)
+		}
+	}
+}
+
+// TestRequestsAreReady: .NET Framework refuses most settings of a request once its body has been begun
+// (HttpWebRequest.ReadWriteTimeout, InvalidOperationException), which a newer .NET does not.
+func TestRequestsAreReady(t *testing.T) {
+	t.Parallel()
+	set := regexp.MustCompile(`\$request\.\w+ = `)
+	_, answer, _ := strings.Cut(httpText, "function Send-Answer(")
+	answer, state, found := strings.Cut(answer, "function Send-State")
+	_, body, begun := strings.Cut(setupText, "$request.GetRequestStream()")
+	if !found || !begun {
+		t.Fatal("the scripts have no such functions")
+	}
+	for name, text := range map[string]string{"Send-Answer": answer, "unlock, after its body was begun,": body} {
+		if m := set.FindAllString(text, -1); m != nil {
+			t.Errorf("%s sets %q", name, m)
+		}
+	}
+	for name, text := range map[string]string{"Send-State": state, "unlock": setupText} {
+		for _, limit := range []string{"Timeout", "ReadWriteTimeout"} {
+			if strings.Count(text, "$request."+limit+" = ") != 1 {
+				t.Errorf("%s sets no %s", name, limit)
+			}
+		}
+	}
+}
+
 func TestHello(t *testing.T) {
 	t.Parallel()
 	b := Hello()

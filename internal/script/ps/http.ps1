@@ -1,7 +1,6 @@
 # One HTTP exchange of this server with itself. The answer goes out as "WHAT STATUS TEXT", of the text 4000 characters at most.
+# The request comes ready: .NET Framework takes no other settings once a body has been written to it.
 function Send-Answer([string]$what, $request) {
-  $request.ReadWriteTimeout = $request.Timeout
-  $request.AllowAutoRedirect = $false
   try { $answer = $request.GetResponse() } catch {
     $e = $_.Exception.GetBaseException()
     if ($e -is [Net.WebException]) { $answer = $e.Response }
@@ -20,5 +19,7 @@ function Send-State {
   $request = [Net.WebRequest]::Create('http://localhost:4444/status/servicestate')
   $request.Proxy = $null
   $request.Timeout = 5000
+  $request.ReadWriteTimeout = 5000
+  $request.AllowAutoRedirect = $false
   Send-Answer 'state' $request
 }

@@ -28,6 +28,10 @@ try {
           $request.Method = 'POST'
           $request.Proxy = $null
           $request.Timeout = 60000
+          $request.ReadWriteTimeout = 60000
+          $request.AllowAutoRedirect = $false
+          $request.KeepAlive = $false
+          $request.ServicePoint.Expect100Continue = $false
           $request.ContentType = 'application/x-www-form-urlencoded'
           $request.ContentLength = $body.Length
           $stream = $request.GetRequestStream()
