@@ -211,10 +211,11 @@ var everywhere = []struct {
 	name string
 	keys []string
 }{
-	{"the site file", []string{"site", "release", "winrm", "nodes", "clients", "proof"}},
+	{"the site file", []string{"site", "release", "winrm", "nodes", "clients", "proof", "join"}},
 	{"a node", []string{"name", "role", "host", "services", "winrm"}},
 	{"winrm", []string{"address", "port", "user", "transport", "auth", "ca", "pin"}},
 	{"proof", []string{"listen"}},
+	{"join", []string{"qrs"}},
 }
 
 // mapping reads a mapping, key by key as they stand in the file.

@@ -1,6 +1,7 @@
 package site
 
 import (
+	"encoding/json"
 	"errors"
 	"flag"
 	"net/netip"
@@ -85,6 +86,7 @@ func TestGood(t *testing.T) {
 		},
 		Clients: Networks{netip.MustParsePrefix("10.20.0.0/16"), netip.MustParsePrefix("192.0.2.7/32"), netip.MustParsePrefix("fd00:20::/32")},
 		Proof:   Proof{Listen: &no},
+		Join:    Join{QRS: "[fd00::11]:14242"},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -125,6 +127,55 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+// Where the repository service is dialled: any host with any port, kept as it was written.
+func TestJoinQRS(t *testing.T) {
+	for _, text := range []string{
+		"qs-central:4242", "qs-central.corp.example:4242", "10.0.0.11:4242", "[fd00::11]:4242", "[::1]:14242", "localhost:14242", "127.0.0.1:1", "qs_1:65535", "QS-CENTRAL:4242",
+	} {
+		s, err := Parse("x.yaml", []byte(least+"join: {qrs: '"+text+"'}\n"))
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if s.Join.QRS != text {
+			t.Errorf("%s was read as %s", text, s.Join.QRS)
+		}
+		again(t, s)
+	}
+	// Without quotes, as people write it.
+	s, err := Parse("x.yaml", []byte(least+"join:\n  qrs: qs-central.corp.example:4242\n"))
+	if err != nil || s.Join.QRS != "qs-central.corp.example:4242" {
+		t.Errorf("without quotes: %q, %v", s.Join.QRS, err)
+	}
+	// What is left out is in no file and no record.
+	if s, err = Parse("x.yaml", []byte(least)); err != nil {
+		t.Fatal(err)
+	}
+	file, err := s.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := json.Marshal(s); err != nil || strings.Contains(string(b), "join") || strings.Contains(string(file), "join") {
+		t.Errorf("nothing about join was written as\n%s\n%s (%v)", file, b, err)
+	}
+	s.Join.QRS = "qs-central:4242"
+	var back Site
+	b, err := json.Marshal(s)
+	if err != nil || json.Unmarshal(b, &back) != nil || back.Join != s.Join {
+		t.Errorf("in the record it is %s (%v)", b, err)
+	}
+	for _, host := range []string{"", "-x", "10.0.0.256", "0.0.0.0", "[::]", "[fe80::1%eth0]", "a b", "qs-central..corp", "user@qs-central", "*"} {
+		if s, err := Parse("x.yaml", []byte(least+"join: {qrs: '"+host+":4242'}\n")); err == nil {
+			t.Errorf("%q is dialled at %s", host, s.Join.QRS)
+		}
+	}
+	for _, port := range []string{"", "0", "-1", "+1", "65536", "70000", "http", "42 42", "4242:4242", "0x1092"} {
+		if s, err := Parse("x.yaml", []byte(least+"join: {qrs: 'qs-central:"+port+"'}\n")); err == nil {
+			t.Errorf("port %q is dialled at %s", port, s.Join.QRS)
+		}
+	}
+}
+
 // What may be written in more than one way.
 func TestSame(t *testing.T) {
 	want, err := Parse("x.yaml", []byte(least))
@@ -140,6 +191,7 @@ func TestSame(t *testing.T) {
 		"quoted keys":         strings.ReplaceAll(least, "site:", `"site":`),
 		"no clients":          least + "clients: any\n",
 		"nothing about proof": least + "proof: {}\n",
+		"nothing about join":  least + "join: {}\n",
 	} {
 		got, err := Parse("x.yaml", []byte(text))
 		if err != nil {
