@@ -51,7 +51,7 @@ func joinComplete(in Input) []Finding {
 			case "failed":
 				is(Fail, "not done: "+seen, s.Owner, s.Remedy)
 			case "left":
-				is(Warn, "left to do: "+seen, s.Owner, s.Remedy)
+				is(Unknown, "left to do: "+seen, s.Owner, s.Remedy)
 			case "waiting":
 				is(Unknown, "broken off while it waited for a person: "+label, "", "")
 			default:
@@ -80,5 +80,5 @@ func (in Input) joinAgain(rim string) string {
 	if in.Run == "" {
 		return ""
 	}
-	return fmt.Sprintf("run the same again: preflight join %s --rim %s", printable.Argument(in.Run), rim)
+	return fmt.Sprintf("run the same preflight join %s --rim %s again", printable.Argument(in.Run), rim)
 }

@@ -11,7 +11,7 @@ import (
 
 // joinOf is a join of a rim whose steps came to these states; the fifth step is the last.
 func joinOf(rim string, states ...string) []checks.JoinStep {
-	titles := []string{"node created", "certificate sent", "certificate unlocked", "rim running", "rim serves browsers"}
+	titles := []string{"create the node", "send the certificate", "unlock the certificate", "wait until it runs", "let it serve browsers"}
 	guide := []string{"1-3", "4-5", "6-7", "8", "9"}
 	var steps []checks.JoinStep
 	for i, state := range states {
@@ -32,7 +32,7 @@ func joinOf(rim string, states ...string) []checks.JoinStep {
 // TestJoinComplete: the steps of a rim in, the verdict on its join out.
 func TestJoinComplete(t *testing.T) {
 	t.Parallel()
-	const again = "run the same again: preflight join lab-1 --rim r"
+	const again = "run the same preflight join lab-1 --rim r again"
 	for _, test := range []struct {
 		name    string
 		steps   []checks.JoinStep
@@ -45,19 +45,19 @@ func TestJoinComplete(t *testing.T) {
 		{"another rim was joined", joinOf("other", "failed"), "", "", "", ""},
 		{"done", joinOf("r", "done", "done", "done", "done", "done"), checks.Pass, "every step is done", "", ""},
 		{"no proxy", joinOf("r", "done", "done", "done", "done", "not_needed"), checks.Pass, "every step is done", "", ""},
-		{"by hand", joinOf("r", "done", "done", "done", "done", "by_hand"), checks.Pass, "every step is done; on a person's word alone: rim serves browsers (step 9 of the guide)", "", ""},
+		{"by hand", joinOf("r", "done", "done", "done", "done", "by_hand"), checks.Pass, "every step is done; on a person's word alone: let it serve browsers (step 9 of the guide)", "", ""},
 		{"more by hand", joinOf("r", "by_hand", "done", "done", "done", "by_hand"), checks.Pass,
-			"every step is done; on a person's word alone: node created (step 1-3 of the guide), rim serves browsers (step 9 of the guide)", "", ""},
-		{"failed", joinOf("r", "done", "failed"), checks.Fail, "not done: certificate sent (step 4-5 of the guide): the answer was 400", "the network team", "open port 4444"},
-		{"failed after a person's word", joinOf("r", "by_hand", "failed"), checks.Fail, "not done: certificate sent (step 4-5 of the guide): the answer was 400", "the network team", "open port 4444"},
-		{"failed without a word", []checks.JoinStep{{Rim: "r", Title: "node created", Guide: "1-3", State: "failed"}}, checks.Fail, "not done: node created (step 1-3 of the guide)", "you", again},
-		{"failed after one that was left", joinOf("r", "left", "failed"), checks.Fail, "not done: certificate sent (step 4-5 of the guide): the answer was 400", "the network team", "open port 4444"},
+			"every step is done; on a person's word alone: create the node (step 1-3 of the guide), let it serve browsers (step 9 of the guide)", "", ""},
+		{"failed", joinOf("r", "done", "failed"), checks.Fail, "not done: send the certificate (step 4-5 of the guide): the answer was 400", "the network team", "open port 4444"},
+		{"failed after a person's word", joinOf("r", "by_hand", "failed"), checks.Fail, "not done: send the certificate (step 4-5 of the guide): the answer was 400", "the network team", "open port 4444"},
+		{"failed without a word", []checks.JoinStep{{Rim: "r", Title: "create the node", Guide: "1-3", State: "failed"}}, checks.Fail, "not done: create the node (step 1-3 of the guide)", "you", again},
+		{"failed after one that was left", joinOf("r", "left", "failed"), checks.Fail, "not done: send the certificate (step 4-5 of the guide): the answer was 400", "the network team", "open port 4444"},
 		{"failed twice", append(joinOf("r", "failed"), checks.JoinStep{Rim: "r", Title: "x", Guide: "9", State: "failed"}), checks.Fail,
-			"not done: node created (step 1-3 of the guide): the answer was 400", "the network team", "open port 4444"},
-		{"left", joinOf("r", "done", "done", "done", "done", "left"), checks.Warn, "left to do: rim serves browsers (step 9 of the guide): virtual proxies are not offered", "you", "add the node in the QMC"},
-		{"waiting", joinOf("r", "waiting"), checks.Unknown, "broken off while it waited for a person: node created (step 1-3 of the guide)", "you", again},
-		{"started", joinOf("r", "done", "started"), checks.Unknown, "broken off, and its end was not seen: certificate sent (step 4-5 of the guide)", "you", again},
-		{"a state of a later version", joinOf("r", "done", "postponed"), checks.Unknown, "broken off, and its end was not seen: certificate sent (step 4-5 of the guide)", "you", again},
+			"not done: create the node (step 1-3 of the guide): the answer was 400", "the network team", "open port 4444"},
+		{"left", joinOf("r", "done", "done", "done", "done", "left"), checks.Unknown, "left to do: let it serve browsers (step 9 of the guide): virtual proxies are not offered", "you", "add the node in the QMC"},
+		{"waiting", joinOf("r", "waiting"), checks.Unknown, "broken off while it waited for a person: create the node (step 1-3 of the guide)", "you", again},
+		{"started", joinOf("r", "done", "started"), checks.Unknown, "broken off, and its end was not seen: send the certificate (step 4-5 of the guide)", "you", again},
+		{"a state of a later version", joinOf("r", "done", "postponed"), checks.Unknown, "broken off, and its end was not seen: send the certificate (step 4-5 of the guide)", "you", again},
 		{"broken off between two steps", joinOf("r", "done", "done"), checks.Unknown, "the join was broken off before its last step", "you", again},
 		{"broken off after a person's word", joinOf("r", "by_hand", "done"), checks.Unknown, "the join was broken off before its last step", "you", again},
 	} {
@@ -104,7 +104,7 @@ func TestJoinRims(t *testing.T) {
 		}
 		return got
 	}
-	want := []short{{"r", "pass", ""}, {"r2", "unknown", `run the same again: preflight join "my runs/lab-1" --rim r2`}, {"r3", "fail", "open port 4444"}}
+	want := []short{{"r", "pass", ""}, {"r2", "unknown", `run the same preflight join "my runs/lab-1" --rim r2 again`}, {"r3", "fail", "open port 4444"}}
 	if got := read(); !slices.Equal(got, want) {
 		t.Errorf("findings %q, want %q", got, want)
 	}

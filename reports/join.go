@@ -49,10 +49,14 @@ func takenSince(r record.Record, since time.Time) []taken {
 		return nil
 	}
 	var all []taken
+	steps := slices.DeleteFunc(slices.Clone(r.Join.Steps), func(s record.Step) bool { return s.StartedAt.Before(since) })
+	if since.IsZero() {
+		steps = r.Join.Latest()
+	}
 	for _, n := range r.Site.Nodes {
 		t := taken{rim: n.Name}
-		for _, s := range r.Join.Steps {
-			if s.Rim == n.Name && !s.StartedAt.Before(since) {
+		for _, s := range steps {
+			if s.Rim == n.Name {
 				t.steps = append(t.steps, s)
 			}
 		}
@@ -200,8 +204,8 @@ func askedWith(address string, c *record.ClientCertificate) string {
 // joins are the rims that the last command took through the join, step by step.
 func joins(p *page, r record.Record) {
 	for _, t := range takenNow(r) {
-		how := ""
-		if t.rim == r.Join.Rim {
+		how := ", by hand"
+		if t.steps[0].By == "certificate" {
 			how = ", " + askedWith(r.Join.QRS, r.Join.Certificate)
 		}
 		const first = "join of "
@@ -359,6 +363,8 @@ func describeJoin(r record.Record, most int) (and, more string) {
 		return and + " and join " + rimNodes(next, most), ""
 	case len(joined) == len(ever) && len(joined) >= len(nodes):
 		return " and joined " + rimNodes(rimsOf(joined), most), ""
+	case len(ever) == 0 && len(next) > 0 && r.Verdict.Passed && !undone(r):
+		return and, "; join still to come"
 	}
 	say := func(before string, which []taken, after string) {
 		names := listed(rimsOf(which))
@@ -443,7 +449,7 @@ func joinPlan(p *page, r record.Record, first string) {
 		rows = append(rows, row{cells: []string{"name " + name, "host name " + hostOf(r, name), cmp.Or(servicesOf(r, name), "no service ticked")}})
 	}
 	p.grid(hanging+"  ", rows)
-	p.para(hanging, "With --qrs-auth certificate --qrs-cert F --qrs-key F the program does these steps itself, with the site's client certificate. That certificate has full administrator rights in Qlik Sense; it stays on the workstation.")
+	p.para(hanging, "With --qrs-auth certificate --qrs-cert client.pem --qrs-key client_key.pem the program does these steps itself, with the site's client certificate. That certificate has full administrator rights in Qlik Sense; it stays on the workstation.")
 	p.para(hanging, "It then asks the repository service of the central node at "+flat(repositoryService(r))+", which has to be open to the workstation: this change does not open it.")
 }
 
@@ -489,15 +495,20 @@ func joinResult(p *page, r record.Record) {
 
 // joinEvidence says with whose rights rims were joined.
 func joinEvidence(add func(what, value string), r record.Record) {
-	switch j := r.Join; {
-	case j == nil:
-	case j.QRS == "":
-		add("join", j.Rim+", by hand")
-	case j.Certificate == nil:
-		add("join", j.Rim+", "+askedWith(j.QRS, nil))
-	default:
-		c := j.Certificate
+	if r.Join == nil {
+		return
+	}
+	by := map[string][]string{}
+	for _, s := range r.Join.Steps {
+		if !slices.Contains(by[s.By], s.Rim) {
+			by[s.By] = append(by[s.By], s.Rim)
+		}
+	}
+	if c := r.Join.Certificate; c != nil && len(by["certificate"]) > 0 {
 		add("client certificate", broken(fmt.Sprintf(`%s, SHA-256 %s, until %s, as INTERNAL\sa_repository at %s, for %s`,
-			c.Subject, c.SHA256, c.NotAfter.UTC().Format(time.DateOnly), j.QRS, j.Rim), 70))
+			c.Subject, c.SHA256, c.NotAfter.UTC().Format(time.DateOnly), r.Join.QRS, listed(by["certificate"])), 70))
+	}
+	if len(by["hand"]) > 0 {
+		add("joined by hand", broken(listed(by["hand"]), 70))
 	}
 }

@@ -62,7 +62,7 @@ func line(e record.Event) string {
 	case record.RemovalEnded:
 		return fmt.Sprintf("  %s: %s: %s", e.Server, e.ID, removalState(e.State, e.Error))
 	case record.JoinStarted:
-		return fmt.Sprintf("  %s: joining, %s", e.Rim, askedWith(e.QRS, e.Certificate))
+		return "  " + strings.Join(wrap(fmt.Sprintf("%s: joining, %s", e.Rim, askedWith(e.QRS, e.Certificate)), 74), "\n    ")
 	case record.StepStarted:
 		return fmt.Sprintf("  %s: step %s, %s ...", e.Rim, e.Guide, e.Title)
 	case record.StepWaiting:
@@ -73,7 +73,8 @@ func line(e record.Event) string {
 		}
 		return s
 	case record.StepEnded:
-		return fmt.Sprintf("  %s: %s%s", e.Rim, stepState(e.State), after(": ", flat(e.Seen)))
+		s := fmt.Sprintf("%s: %s%s", e.Rim, stepState(e.State), after(": ", flat(e.Seen)))
+		return "  " + strings.Join(wrap(s, 74), "\n    ")
 	case record.Proved:
 		p := e.Proof
 		return fmt.Sprintf("  %s -> %s %d %s: %s", p.From, p.To, p.Port, p.Service, checks.Words(p.Verdict))

@@ -356,11 +356,11 @@ func (b *run) backOut(meets func(record.PlannedChange, *record.RemovalEnded)) *r
 
 // joinSteps are the steps of a join with what is seen of each.
 var joinSteps = []struct{ id, guide, title, seen, byHand string }{
-	{"node", "1-3", "node created", "created with the host name RIM.corp.example", "a one-time password was given, which the QMC shows once the node is there"},
-	{"certificate", "4-5", "certificate sent", "qs-central has sent the certificate to port 4444 of RIM and given a one-time password", "port 4570 of RIM is open to itself: the certificate has arrived"},
-	{"unlock", "6-7", "certificate unlocked", "RIM answered that it is successfully unlocked", "RIM answered that it is successfully unlocked"},
-	{"running", "8", "rim running", "it runs with certificates; the site says so of its services, which listen on every port", "it runs with certificates, which listen on every port"},
-	{"proxy", "9", "rim serves browsers", `added to "Central Proxy (Default)": load balancing node 5f3c9a9e-2b1d-4f39-9d0a-1c7b4a2f6e11, host RIM.corp.example, host RIM`, "a person says that it is done"},
+	{"node", "1-3", "create the node", "created with the host name RIM.corp.example", "a one-time password was given, which the QMC shows once the node is there"},
+	{"certificate", "4-5", "send the certificate", "qs-central has sent the certificate to port 4444 of RIM and given a one-time password", "port 4570 of RIM is open to itself: the certificate has arrived"},
+	{"unlock", "6-7", "unlock the certificate", "RIM answered that it is successfully unlocked", "RIM answered that it is successfully unlocked"},
+	{"running", "8", "wait until it runs", "it runs with certificates; the site says so of its services, which listen on every port", "it runs with certificates, which listen on every port"},
+	{"proxy", "9", "let it serve browsers", `added to "Central Proxy (Default)": load balancing node 5f3c9a9e-2b1d-4f39-9d0a-1c7b4a2f6e11, host RIM.corp.example, host RIM`, "a person says that it is done"},
 }
 
 // byCertificate is a join in which the repository service is asked.
@@ -413,7 +413,7 @@ func (b *run) services(f ports.Flow, p *proof.Proof) {
 // finding is what the check of the join says of a rim.
 func (b *run) finding(rim string) checks.Finding {
 	var steps []checks.JoinStep
-	for _, s := range b.rec.Join.Steps {
+	for _, s := range b.rec.Join.Latest() {
 		steps = append(steps, checks.JoinStep{Rim: s.Rim, Title: s.Title, Guide: s.Guide, State: string(s.State), Last: s.Step == "proxy", Seen: s.Seen, Owner: s.Owner, Remedy: s.Remedy})
 	}
 	all := checks.All(checks.Input{Site: b.site, Run: b.rec.Run.ID, Join: steps})
@@ -649,7 +649,7 @@ func joinFailed(t *testing.T) record.Record {
 			e.State, e.Seen, e.Owner, e.Remedy = record.StepFailed, why, "you", "prove port 4444 with preflight verify, and run the same again"
 		}
 	})
-	b.judge(b.finding("qs-rim1")).end("", "qs-rim1: certificate sent: "+why)
+	b.judge(b.finding("qs-rim1")).end("", "qs-rim1: send the certificate: "+why)
 	return b.record()
 }
 

@@ -180,7 +180,7 @@ func summaryBlock(p *page, r record.Record) {
 		joinSummaryBlock(p, r)
 		rest := "no setting is touched, no service is restarted, nothing is installed."
 		if len(joining(r)) > 0 {
-			rest = "no setting of Windows is touched, nothing is installed."
+			rest = "no setting of Windows is touched, nothing is installed; what the join puts into the rim's certificate stores, Qlik Sense itself does."
 		}
 		p.para("", "Nothing else is changed: no rule that is there is altered or removed, "+rest)
 	}
@@ -260,7 +260,7 @@ func whyBlock(p *page, r record.Record) {
 func riskBlock(p *page, r record.Record) {
 	p.block("Risk and impact")
 	item := func(s string) { p.para("- ", s) }
-	item("No outage: an allow rule takes effect at once, cuts no connection and needs no restart.")
+	item("The rules cause no outage: an allow rule takes effect at once, cuts no connection and needs no restart.")
 	if len(r.Plan.Changes) > 0 {
 		item("What becomes reachable is what the implementation plan lists, from the addresses listed there and no others.")
 	}
@@ -505,7 +505,11 @@ func backOutBlock(p *page, r record.Record) {
 	}
 	p.para("", "One command takes back every rule of this run that is still as it was left, and no other:")
 	p.line("")
-	p.line("  preflight backout " + printable.Argument(typed(r)))
+	confirmed := ""
+	if slices.ContainsFunc(r.Servers, func(s record.Server) bool { return s.Phase == "joined" }) {
+		confirmed = " --confirm-outage " + printable.Argument(r.Site.Name)
+	}
+	p.line("  preflight backout " + printable.Argument(typed(r)) + confirmed)
 	p.line("")
 	p.para("", fmt.Sprintf("Once a rim node has joined, taking the rules back cuts it off: the command then refuses, unless --confirm-outage %s is added. Take the node out of the site first.", r.Site.Name))
 	joinBackOut(p, r, true)

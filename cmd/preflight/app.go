@@ -30,8 +30,16 @@ type app struct {
 	runs          string // the folder of runs
 	passwordStdin bool
 
+	unread chan answer // what a question that was broken off still reads; nil: none does
+
 	result *result
 	done   func() // ends what --timeout began
+}
+
+// answer is a line of standard input.
+type answer struct {
+	text string
+	err  error
 }
 
 // formats is the annotation of a command that names the formats it knows, if they are not the usual ones.

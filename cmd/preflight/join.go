@@ -2,6 +2,8 @@ package main
 
 import (
 	"bufio"
+	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -20,6 +22,7 @@ import (
 
 	"github.com/qlik-preflight/preflight/internal/engine"
 	"github.com/qlik-preflight/preflight/internal/join"
+	"github.com/qlik-preflight/preflight/internal/printable"
 	"github.com/qlik-preflight/preflight/internal/proof"
 	"github.com/qlik-preflight/preflight/internal/record"
 	"github.com/qlik-preflight/preflight/internal/secret"
@@ -33,7 +36,7 @@ func (a *app) joinCommand() *cobra.Command {
 	var rim string
 	var q qrsFlags
 	cmd := &cobra.Command{
-		Use:   "join RUN --rim NAME",
+		Use:   "join RUN [--rim NAME]",
 		Short: "take a prepared rim into its site, and prove every flow by the real services",
 		Long: `join takes a rim node through the steps of the guide: the node is created, the central node sends its certificate, the
 one-time password unlocks it on the rim, the rim runs, and serves browsers. It looks at the servers first, and begins
@@ -57,6 +60,10 @@ everything in the site; it is never sent anywhere, and root.pem beside it proves
 				return err
 			}
 			rim, err := toJoin(r, rim)
+			if err == nil && r.Change.Approval == nil {
+				err = usage(fmt.Sprintf("preflight apply %s --approve %.12s, once that is approved", printable.Argument(args[0]), r.Change.PlanSHA256),
+					"the plan of %s has not been approved and applied: a join is part of the same change", r.Run.ID)
+			}
 			if err == nil {
 				by, err = a.joiner(by, q, r.Site)
 			}
@@ -74,14 +81,22 @@ everything in the site; it is never sent anywhere, and root.pem beside it proves
 			return w.do(ctx,
 				func() error { return w.ConnectAll(ctx) },
 				func() error { return w.Inspect(ctx) },
-				func() error { return w.Prove(ctx, proof.Verify, mayListen(w.Site)) },
-				func() error { return w.Join(ctx, rim, by) },
-				func() error { return w.Inspect(ctx) },
-				func() error { return w.Prove(ctx, proof.CloseOut, false) },
+				func() error { return w.ProveServices(ctx, proof.Verify, rim) },
+				func() error {
+					broke := w.Join(ctx, rim, by)
+					if broke != nil && !w.CameToRun(rim) {
+						return broke
+					}
+					if err := w.Inspect(ctx); err != nil {
+						return cmp.Or(broke, err)
+					}
+					proven := w.ProveServer(ctx, proof.CloseOut, rim)
+					return cmp.Or(broke, proven)
+				},
 			)
 		},
 	}
-	cmd.Flags().StringVar(&rim, "rim", "", "the rim node that is to join")
+	cmd.Flags().StringVar(&rim, "rim", "", "the rim node that is to join; may be left out if the site has one")
 	cmd.Flags().StringVar(&q.auth, "qrs-auth", "", "certificate: ask the central node's repository service with the site's client certificate")
 	cmd.Flags().StringVar(&q.cert, "qrs-cert", "", "the client certificate, as client.pem")
 	cmd.Flags().StringVar(&q.key, "qrs-key", "", "its key, as client_key.pem")
@@ -144,6 +159,9 @@ func (a *app) joiner(by engine.Joining, q qrsFlags, s site.Site) (engine.Joining
 	if err != nil {
 		return by, usage("name the PEM file of its key", "reading --qrs-key %s: %w", q.key, cause(err))
 	}
+	if _, err := pairOf(cert, key); err != nil {
+		return by, usage("they are client.pem and client_key.pem of the central node", "--qrs-cert %s, --qrs-key %s: %w", q.cert, q.key, err)
+	}
 	if q.ca == "" {
 		q.ca = filepath.Join(filepath.Dir(q.cert), "root.pem")
 	}
@@ -158,11 +176,23 @@ func (a *app) joiner(by engine.Joining, q qrsFlags, s site.Site) (engine.Joining
 	return by, nil
 }
 
+// pairOf is a client certificate with its key, from PEM texts. No error quotes one of them.
+func pairOf(cert, key []byte) (tls.Certificate, error) {
+	pair, err := tls.X509KeyPair(cert, key)
+	switch {
+	case err == nil:
+		return pair, nil
+	case bytes.Contains(key, []byte("ENCRYPTED")):
+		return pair, errors.New("the key is encrypted: export it without a password")
+	}
+	return pair, fmt.Errorf("no certificate with its key: %s", strings.TrimPrefix(err.Error(), "tls: "))
+}
+
 // qrs makes a client of a site's QRS from PEM texts. No error quotes one of them.
 func qrs(s site.Site, cert, key, root []byte, now time.Time) (*join.QRS, *record.ClientCertificate, error) {
-	pair, err := tls.X509KeyPair(cert, key)
+	pair, err := pairOf(cert, key)
 	if err != nil {
-		return nil, nil, fmt.Errorf("no certificate with its key: %s", strings.TrimPrefix(err.Error(), "tls: "))
+		return nil, nil, err
 	}
 	leaf := pair.Leaf
 	if now.After(leaf.NotAfter) {
@@ -182,15 +212,7 @@ type person struct {
 	app      *app
 	terminal *os.File // nil: lines come from standard input
 	lines    *bufio.Reader
-	pending  chan answer // a line that nobody waits for any more
-	lost     bool        // a question was broken off, which reads the terminal still
-	before   func()      // shows what there is to read before something is asked
-}
-
-// answer is a line of standard input.
-type answer struct {
-	text string
-	err  error
+	before   func() // shows what there is to read before something is asked
 }
 
 func (a *app) person() *person {
@@ -206,19 +228,20 @@ func (p *person) OneTimePassword(ctx context.Context) (secret.Text, error) {
 	p.before()
 	const question = "One-time password: "
 	if p.terminal != nil {
-		s, err := p.app.prompt(ctx, p.terminal, question)
-		p.lost = err != nil
-		return s, err
+		return p.app.prompt(ctx, p.terminal, question)
 	}
 	fmt.Fprint(p.app.stderr, question+"\n")
 	s, err := p.line(ctx)
-	return secret.Text(s), err
+	if errors.Is(err, io.EOF) {
+		err = nil // none was given
+	}
+	return secret.Text(strings.TrimSpace(s)), err
 }
 
 // Confirm asks a question that is answered with yes or no.
-func (p *person) Confirm(ctx context.Context, question string) (bool, error) {
+func (p *person) Confirm(ctx context.Context, question string) (join.Answer, error) {
 	p.before()
-	for !p.lost {
+	for {
 		fmt.Fprint(p.app.stderr, question+" yes or no: ")
 		if p.terminal == nil {
 			fmt.Fprintln(p.app.stderr)
@@ -226,37 +249,41 @@ func (p *person) Confirm(ctx context.Context, question string) (bool, error) {
 		s, err := p.line(ctx)
 		switch strings.ToLower(strings.TrimSpace(s)) {
 		case "y", "yes":
-			return true, nil
+			return join.Yes, nil
 		case "n", "no":
-			return false, nil
+			return join.No, nil
 		}
-		if s == "" && err == nil {
-			return false, nil // the input has ended
+		if errors.Is(err, io.EOF) {
+			return join.NoAnswer, nil
 		}
 		if err != nil {
-			return false, err
+			return join.NoAnswer, err
 		}
 	}
-	return false, nil
 }
 
-// line is a line of standard input, "" at its end.
+// line is a line of standard input; at its end the error is io.EOF. A question that was broken off may be reading still:
+// then its line is taken.
 func (p *person) line(ctx context.Context) (string, error) {
-	if p.pending == nil {
-		p.pending = make(chan answer, 1)
+	if p.app.unread == nil {
+		p.app.unread = make(chan answer, 1)
 		go func(to chan answer) {
 			s, err := p.lines.ReadString('\n')
 			to <- answer{strings.TrimRight(s, "\r\n"), err}
-		}(p.pending)
+		}(p.app.unread)
 	}
 	select {
 	case <-ctx.Done():
+		fmt.Fprintln(p.app.stderr)
 		return "", ctx.Err()
-	case got := <-p.pending:
-		p.pending = nil
-		if got.err != nil && !errors.Is(got.err, io.EOF) {
-			return "", fmt.Errorf("reading standard input: %w", got.err)
+	case got := <-p.app.unread:
+		p.app.unread = nil
+		if errors.Is(got.err, io.EOF) && got.text != "" {
+			got.err = nil // the last line has no end
 		}
-		return got.text, nil
+		if got.err != nil {
+			got.err = fmt.Errorf("reading standard input: %w", got.err)
+		}
+		return got.text, got.err
 	}
 }

@@ -119,6 +119,8 @@ func (a *app) prompt(ctx context.Context, in *os.File, question string) (winrm.P
 		}()
 		select {
 		case <-ctx.Done():
+			a.unread = answered
+			fmt.Fprint(a.stderr, "\r\n")
 			return "", ctx.Err()
 		case got := <-answered:
 			switch {

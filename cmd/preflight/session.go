@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/qlik-preflight/preflight/internal/engine"
+	"github.com/qlik-preflight/preflight/internal/facts"
 	"github.com/qlik-preflight/preflight/internal/printable"
 	"github.com/qlik-preflight/preflight/internal/record"
 	"github.com/qlik-preflight/preflight/internal/site"
@@ -146,8 +147,7 @@ func (w *session) do(ctx context.Context, stages ...func() error) (err error) {
 		}
 	}
 	switch {
-	case ctx.Err() == nil:
-	case errors.Is(broke, context.DeadlineExceeded):
+	case ctx.Err() != nil && errors.Is(broke, context.DeadlineExceeded):
 		broke = said{fmt.Sprintf("the %v that --timeout allows are over", w.app.timeout), broke}
 	case errors.Is(broke, context.Canceled):
 		broke = said{"interrupted", broke}
@@ -276,7 +276,13 @@ func (w *session) trailer(r record.Record, sum string, written map[string]bool) 
 	case w.command == "plan" && written["ticket.txt"]:
 		row("digest", fmt.Sprintf("%.12s  (the SHA-256 of plan.json there begins so)", r.Change.PlanSHA256))
 		row("next", w.typed("apply")+fmt.Sprintf(" --approve %.12s", r.Change.PlanSHA256))
-	case w.command == "apply" && r.Verdict.ExitCode == record.ExitPassed:
+	case w.command == "backout" && r.Verdict.ExitCode == record.ExitPassed:
+		for _, s := range r.Servers {
+			if s.Phase == facts.Joined && r.InPlace() == 0 && len(r.Changes) > 0 {
+				row("note", fmt.Sprintf("%s is a node of the site still, which these rules were for: take it out in the QMC, or apply again", s.Name))
+			}
+		}
+	case (w.command == "apply" || w.command == "join") && r.Verdict.ExitCode == record.ExitPassed:
 		for _, rim := range w.ToJoin() {
 			row("next", w.typed("join")+" --rim "+printable.Argument(rim))
 		}
@@ -284,7 +290,11 @@ func (w *session) trailer(r record.Record, sum string, written map[string]bool) 
 		row("next", "preflight plan -f "+printable.Argument(w.SiteFile))
 	}
 	if r.InPlace() > 0 {
-		row("undo", w.typed("backout"))
+		undo := w.typed("backout")
+		if slices.ContainsFunc(r.Servers, func(s record.Server) bool { return s.Phase == facts.Joined }) {
+			undo += " --confirm-outage " + printable.Argument(r.Site.Name)
+		}
+		row("undo", undo)
 		if r.Verdict.ExitCode != record.ExitPartly {
 			row("again", w.typed("verify"))
 		}
@@ -322,7 +332,11 @@ func (w *session) hints(r record.Record, broke error) []string {
 		}
 		return []string{"put that right, and run the same again: " + again}
 	}
-	if w.command == "join" && broke != nil {
+	switch {
+	case w.command != "join" || broke == nil:
+	case r.Verdict.ExitCode == record.ExitCancelled:
+		return []string{"to go on, run the same again: what is done is not done twice"}
+	default:
 		return []string{"put that right, and run the same again: what is done is not done twice"}
 	}
 	if r.InPlace() > 0 && (broke != nil || r.Verdict.ExitCode == record.ExitPartly) && w.command == "apply" {

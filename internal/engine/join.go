@@ -107,6 +107,10 @@ func (e *Engine) portsOf(server string) []uint16 {
 	return ports
 }
 
+// needed are the checks without whose word a join does not begin: on rules that could not be read, or with certificates
+// of who knows which site.
+var needed = []string{"firewall.rule-missing", "rim.certificates"}
+
 // mayJoin tells whether the join of a rim may begin. It plans again, for the servers may have changed since the rules were
 // added.
 func (e *Engine) mayJoin(rim string) error {
@@ -118,39 +122,49 @@ func (e *Engine) mayJoin(rim string) error {
 	central := e.Site.Central().Name
 	for _, c := range now.Changes {
 		if c.Server == rim || c.Server == central {
-			return stopped("%s is not joined: %s has no rule for %s from %s", rim, c.Server, numbers(c.Ports), sources(c.From))
+			return stopped("%s: %s has no rule for %s from %s, so nothing was begun", rim, c.Server, numbers(c.Ports), sources(c.From))
 		}
 	}
 	failed := 0
 	for _, f := range checks.All(e.input()) {
-		concerns := f.Server == rim || f.Server == central || f.Server == ""
-		if concerns && f.Verdict == checks.Fail && f.Check != checks.JoinComplete {
+		if f.Server != rim && f.Server != central || f.Check == checks.JoinComplete {
+			continue
+		}
+		switch {
+		case f.Verdict == checks.Fail:
 			failed++
+		case f.Verdict == checks.Unknown && slices.Contains(needed, f.Check):
+			return stopped("%s: %s of %s is not known (%s), so nothing was begun", rim, f.Check, f.Server, f.Seen)
 		}
 	}
 	if failed > 0 {
-		return stopped("%s is not joined: %s failed", rim, checks.Count(failed, "check", "checks"))
+		return stopped("%s: %s failed, so nothing was begun", rim, checks.Count(failed, "check", "checks"))
 	}
 	if s := e.facts[rim].State; !s.OK() {
-		return stopped("%s is not joined: the state of its repository service is not known: %s", rim, s.Unknown)
+		return stopped("%s: the state of its repository service is not known (%s), so nothing was begun", rim, s.Unknown)
 	}
 	rec := e.Record()
 	for _, p := range rec.Latest() {
-		if p.From == central && p.To == rim && p.Port == setupPort && p.Verdict.Works() {
+		if p.From == central && p.To == rim && p.Port == setupPort && p.Verdict.Works() && p.Level == facts.Proven {
 			return nil
 		}
 	}
-	return stopped("%s is not joined: that %s reaches its port %d is not proven", rim, central, setupPort)
+	return stopped("%s: that %s reaches its port %d is not proven, so nothing was begun", rim, central, setupPort)
+}
+
+// CameToRun tells whether a rim has come to run in a join of the run.
+func (e *Engine) CameToRun(rim string) bool {
+	rec := e.Record()
+	return slices.ContainsFunc(rec.Join.Latest(), func(s record.Step) bool {
+		return s.Rim == rim && s.Step == join.RunningStep.ID && s.State == record.StepDone
+	})
 }
 
 // joinSteps are the steps of joins as the checks look at them.
 func joinSteps(j *record.Join) []checks.JoinStep {
-	if j == nil {
-		return nil
-	}
 	last := join.Steps[len(join.Steps)-1].ID
 	var out []checks.JoinStep
-	for _, s := range j.Steps {
+	for _, s := range j.Latest() {
 		out = append(out, checks.JoinStep{
 			Rim: s.Rim, Title: s.Title, Guide: s.Guide, State: string(s.State), Last: s.Step == last,
 			Seen: strings.TrimSuffix(s.Seen, "."), Owner: s.Owner, Remedy: s.Remedy,

@@ -33,6 +33,28 @@ const justBooted = 5 * time.Minute
 // Prove tries every flow between the servers that were inspected, all at the same time. listen allows listeners of our
 // own, for a few seconds, on ports that nobody uses.
 func (e *Engine) Prove(ctx context.Context, phase proof.Phase, listen bool) error {
+	return e.prove(ctx, phase, listen, func(proof.Question) bool { return true })
+}
+
+// ProveServices tries the flows from and to a server behind which a service listens; of the others it knows no more than
+// before.
+func (e *Engine) ProveServices(ctx context.Context, phase proof.Phase, server string) error {
+	return e.prove(ctx, phase, false, func(q proof.Question) bool {
+		return touches(q, server) && (q.Target == proof.TargetService || q.Verdict.Fails())
+	})
+}
+
+// ProveServer tries the flows from and to a server, on the services that listen.
+func (e *Engine) ProveServer(ctx context.Context, phase proof.Phase, server string) error {
+	return e.prove(ctx, phase, false, func(q proof.Question) bool { return touches(q, server) })
+}
+
+func touches(q proof.Question, server string) bool {
+	return q.Flow.From == server || q.Flow.To == server
+}
+
+// prove tries the flows that are wanted.
+func (e *Engine) prove(ctx context.Context, phase proof.Phase, listen bool, wanted func(proof.Question) bool) error {
 	if err := e.stage("prove"); err != nil {
 		return err
 	}
@@ -43,6 +65,9 @@ func (e *Engine) Prove(ctx context.Context, phase proof.Phase, listen bool) erro
 	keys := map[string]string{} // one for each listener
 	for _, f := range e.flows {
 		q := e.question(f, listen)
+		if !wanted(q) {
+			continue
+		}
 		if q.Target == proof.TargetListener {
 			if keys[q.ID] == "" {
 				keys[q.ID] = random()

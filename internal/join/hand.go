@@ -35,17 +35,29 @@ func (j *Join) handNode(ctx context.Context) (Outcome, error) {
 	if len(services) > 0 {
 		ticked = "tick " + strings.Join(services, ", ")
 	}
-	err = j.Tell(
+	lines := []string{
 		fmt.Sprintf("Open the QMC, https://%s/qmc, and there Nodes.", j.Site.Central().Host),
 		"If the list has this host name already, open that node and have its certificate distributed again; else create a node:",
 		fmt.Sprintf("  name %s, host name %s (it cannot be changed later); %s; Apply.", j.Node.Name, j.Node.Host, ticked),
 		"The QMC then shows a one-time password. Type it here; nothing has to be opened on the rim.",
-	)
+	}
+	waits, err := j.waits()
 	if err != nil {
+		return failed(again, "%v", err)
+	}
+	if waits {
+		lines = []string{
+			fmt.Sprintf("A certificate waits on %s already. Type the one-time password that came with it; or have the certificate", j.Node.Name),
+			fmt.Sprintf("distributed again in the QMC, https://%s/qmc, Nodes, which gives a new password, and type that.", j.Site.Central().Host),
+		}
+	}
+	if err := j.Tell(lines...); err != nil {
 		return Outcome{}, err
 	}
-	password, err := j.watched(ctx)
+	password, broke, err := j.watched(ctx)
 	switch {
+	case broke != nil:
+		return failed(again, "the conversation with %s has ended: %v", j.Node.Name, broke)
 	case err != nil:
 		return Outcome{}, err
 	case j.running:
@@ -53,15 +65,23 @@ func (j *Join) handNode(ctx context.Context) (Outcome, error) {
 	case password == "":
 		return failed("run the same again", "no one-time password was given")
 	}
+	// The password alone shows nothing: anything can be typed.
+	switch arrived, err := j.arrived(ctx); {
+	case err != nil:
+		return failed(again, "%v", err)
+	case !arrived:
+		return failed("see in the QMC that the node is there, distribute its certificate once more, and run the same again",
+			"a password was given, but nothing listens on port %d of %s itself: no certificate has arrived there", unlockPort, j.Node.Name)
+	}
 	j.password = password
-	return done("a one-time password was given, which the QMC shows once the node is there")
+	return done("%s has a certificate waiting, which the central node sends to a node that it knows", j.Node.Name)
 }
 
-// watched waits for the one-time password, or until the rim runs without it.
-func (j *Join) watched(ctx context.Context) (secret.Text, error) {
+// watched waits for the one-time password, or until the rim runs without it. broke is the end of the conversation with the
+// rim, err that with the person.
+func (j *Join) watched(ctx context.Context) (password secret.Text, broke, err error) {
 	asking, stop := context.WithCancel(ctx)
 	defer stop()
-	var broke error
 	var watch sync.WaitGroup
 	watch.Go(func() {
 		defer stop()
@@ -71,18 +91,18 @@ func (j *Join) watched(ctx context.Context) (secret.Text, error) {
 			return j.running, err
 		})
 	})
-	password, err := j.Person.OneTimePassword(asking)
+	password, err = j.Person.OneTimePassword(asking)
 	stop()
 	watch.Wait()
 	switch {
 	case ctx.Err() != nil:
-		return "", ctx.Err()
+		return "", nil, ctx.Err()
 	case j.running:
-		return "", nil
-	case err != nil && broke != nil && !errors.Is(broke, context.Canceled):
-		return "", broke
+		return "", nil, nil
+	case errors.Is(broke, context.Canceled):
+		broke = nil // it was asking that ended
 	}
-	return password, err
+	return password, broke, err
 }
 
 // handSent sees whether the certificate has arrived.
@@ -90,11 +110,7 @@ func (j *Join) handSent(ctx context.Context) (Outcome, error) {
 	if j.running {
 		return done("%s runs with certificates already", j.Node.Name)
 	}
-	arrived, err := j.until(ctx, j.Limit/20, func() (bool, error) {
-		open, err := j.Rim.Listening()
-		return open[unlockPort], err
-	})
-	switch {
+	switch arrived, err := j.arrived(ctx); {
 	case err != nil:
 		return failed(again, "%v", err)
 	case !arrived:
@@ -120,12 +136,15 @@ func (j *Join) handProxy(ctx context.Context) (Outcome, error) {
 	if err := j.Tell(j.handProxyLines()...); err != nil {
 		return Outcome{}, err
 	}
-	yes, err := j.Person.Confirm(ctx, "Is that done?")
+	answer, err := j.Person.Confirm(ctx, "Is that done?")
+	seen := "nobody has answered whether it is done"
 	switch {
 	case err != nil:
 		return Outcome{}, err
-	case yes:
+	case answer == Yes:
 		return Outcome{State: ByHand, Seen: "a person says that it is done"}, nil
+	case answer == No:
+		seen = "a person says that it is not done"
 	}
-	return Outcome{State: Left, Seen: "a person says that it is not done", Owner: "you", Remedy: strings.Join(j.handProxyLines(), " ")}, nil
+	return Outcome{State: Left, Seen: seen, Owner: "you", Remedy: strings.Join(j.handProxyLines(), " ")}, nil
 }

@@ -1,6 +1,7 @@
 package join
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -22,6 +23,10 @@ type rim struct {
 	open     map[uint16]bool
 	right    secret.Text
 	words    string // the page for the right password
+	wrong    string // and for another
+	status   int    // 200, if it is 0; another opens nothing
+	opens    map[uint16]bool
+	breaks   bool // the conversation ends after a password
 	tried    []secret.Text
 	broke    error // the conversation's end
 	refuses  bool  // the exchange fails
@@ -51,10 +56,18 @@ func (r *rim) Unlock(p secret.Text) (int, string, error) {
 	case r.refuses:
 		return 0, "", &script.Error{Op: "setup", Message: "the connection was closed"}
 	case p != r.right:
-		return 200, "<html><title>Setup</title><p>The password is incorrect.</p><form>", nil
+		if r.breaks {
+			r.broke = errors.New("the script ended without its last frame")
+		}
+		return 200, cmp.Or(r.wrong, "<html><title>Setup</title><p>The password is incorrect.</p><form>"), nil
+	case r.status != 0:
+		return r.status, r.words, nil
 	}
 	r.state = facts.Known(facts.Running)
 	r.open = map[uint16]bool{443: true, 4242: true, setup: true}
+	if r.opens != nil {
+		r.open = r.opens
+	}
 	return 200, r.words, nil
 }
 
@@ -71,7 +84,7 @@ func waiting() *rim {
 // operator answers in turn.
 type operator struct {
 	passwords []secret.Text
-	says      bool
+	says      Answer
 	err       error
 	waits     bool // gives no password until it is broken off
 }
@@ -89,7 +102,7 @@ func (o *operator) OneTimePassword(ctx context.Context) (secret.Text, error) {
 	return p, nil
 }
 
-func (o *operator) Confirm(context.Context, string) (bool, error) { return o.says, o.err }
+func (o *operator) Confirm(context.Context, string) (Answer, error) { return o.says, o.err }
 
 // walk does every step up to the first that fails.
 func walk(t *testing.T, j *Join) (outcomes map[string]Outcome, told string, err error) {
@@ -137,21 +150,25 @@ func TestByHand(t *testing.T) {
 		told   string
 		tried  int
 	}{
-		{name: "all goes well", rim: waiting(), person: &operator{passwords: []secret.Text{"s3cret"}, says: true},
+		{name: "all goes well", rim: waiting(), person: &operator{passwords: []secret.Text{"s3cret"}, says: Yes},
 			want: []string{"done", "done", "done", "done", "by_hand"}, says: "a person says that it is done", tried: 1,
-			told: "name r, host name r.corp.example (it cannot be changed later); tick engine, proxy; Apply."},
-		{name: "the last is left", rim: waiting(), person: &operator{passwords: []secret.Text{"s3cret"}},
-			want: []string{"done", "done", "done", "done", "left"}, says: "not done", tried: 1, told: "host allow list: r.corp.example, r; Apply."},
+			told: "Under Load balancing add the node r;"},
+		{name: "the last is left", rim: waiting(), person: &operator{passwords: []secret.Text{"s3cret"}, says: No},
+			want: []string{"done", "done", "done", "done", "left"}, says: "a person says that it is not done", tried: 1, told: "host allow list: r.corp.example, r; Apply."},
+		{name: "the last is not answered", rim: waiting(), person: &operator{passwords: []secret.Text{"s3cret"}},
+			want: []string{"done", "done", "done", "done", "left"}, says: "nobody has answered whether it is done", tried: 1, told: "A certificate waits on r already."},
 		{name: "no proxy", rim: waiting(), person: &operator{passwords: []secret.Text{"s3cret"}}, tried: 1,
 			node: site.Node{Name: "r", Role: site.Rim, Host: "10.0.0.12", Services: []site.Service{site.Repository}},
-			want: []string{"done", "done", "done", "done", "not_needed"}, says: "r runs no proxy", told: "leave every service unticked"},
-		{name: "mistyped twice", rim: waiting(), person: &operator{passwords: []secret.Text{"a", "b", "s3cret"}, says: true},
+			want: []string{"done", "done", "done", "done", "not_needed"}, says: "r runs no proxy", told: "type that."},
+		{name: "mistyped twice", rim: waiting(), person: &operator{passwords: []secret.Text{"a", "b", "s3cret"}, says: Yes},
 			want: []string{"done", "done", "done", "done", "by_hand"}, told: "once more", tried: 3},
 		{name: "mistyped", rim: waiting(), person: &operator{passwords: []secret.Text{"a", "b", "c", "d"}},
 			want: []string{"done", "done", "failed"}, says: "r still waits for the password; it answered 200: Setup The password is incorrect.", tried: 3},
+		{name: "mistyped, and then nothing", rim: waiting(), person: &operator{passwords: []secret.Text{"a"}},
+			want: []string{"done", "done", "failed"}, says: "r still waits for the password", tried: 1},
 		{name: "no password", rim: waiting(), person: &operator{}, want: []string{"failed"}, says: "no one-time password was given"},
-		{name: "runs already", rim: running(), person: &operator{says: true}, want: []string{"done", "done", "done", "done", "by_hand"}},
-		{name: "unlocked by somebody else meanwhile", person: &operator{waits: true, says: true},
+		{name: "runs already", rim: running(), person: &operator{says: Yes}, want: []string{"done", "done", "done", "done", "by_hand"}},
+		{name: "unlocked by somebody else meanwhile", person: &operator{waits: true, says: Yes},
 			rim: func() *rim {
 				r, looks := waiting(), 0
 				r.awakened = func(r *rim) {
@@ -163,10 +180,10 @@ func TestByHand(t *testing.T) {
 			}(),
 			want: []string{"done", "done", "done", "done", "by_hand"}},
 		{name: "no certificate", rim: &rim{state: facts.Known(facts.CertificatesNotInstalled)}, person: &operator{passwords: []secret.Text{"s3cret"}},
-			want: []string{"done", "failed"}, says: "no certificate has arrived there"},
+			want: []string{"failed"}, says: "a password was given, but nothing listens on port 4570", told: "name r, host name r.corp.example (it cannot be changed later); tick engine, proxy; Apply."},
 		{name: "not waiting", rim: &rim{state: facts.Unknown[facts.ServiceState]("refused")}, person: &operator{},
 			want: []string{"failed"}, says: "its state is not known: refused"},
-		{name: "another page, and the port closes", person: &operator{passwords: []secret.Text{"s3cret"}, says: true}, tried: 1,
+		{name: "another page, and the port closes", person: &operator{passwords: []secret.Text{"s3cret"}, says: Yes}, tried: 1,
 			rim:  func() *rim { r := waiting(); r.words = "<b>Thank you</b>"; return r }(),
 			want: []string{"done", "done", "done", "done", "by_hand"}},
 		{name: "the exchange fails", person: &operator{passwords: []secret.Text{"s3cret", "s3cret", "s3cret"}}, tried: 3,
@@ -222,8 +239,20 @@ func TestByHandBroken(t *testing.T) {
 			r.broke = gone
 		}
 	}
-	if _, _, err := walk(t, &Join{Rim: r, Person: &operator{waits: true}}); !errors.Is(err, gone) {
-		t.Errorf("the rim's end while a person is asked: %v", err)
+	if outcomes, _, err := walk(t, &Join{Rim: r, Person: &operator{waits: true}}); err != nil || outcomes["node"].State != Failed || !strings.Contains(outcomes["node"].Seen, gone.Error()) {
+		t.Errorf("the rim's end while a person is asked: %+v, %v", outcomes, err)
+	}
+	r = waiting()
+	r.breaks = true
+	o := &operator{passwords: []secret.Text{"wrong", "s3cret"}}
+	if outcomes, _, err := walk(t, &Join{Rim: r, Person: o}); err != nil || outcomes["unlock"].State != Failed || !strings.Contains(outcomes["unlock"].Seen, "whether the certificate is unlocked is not known") || len(o.passwords) != 1 {
+		t.Errorf("the rim's end after a password: %+v, %v, %d left", outcomes, err, len(o.passwords))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	j := &Join{Rim: waiting(), Person: &operator{}, Tell: func(...string) error { return nil }, Poll: time.Millisecond, Limit: time.Second}
+	if _, err := j.Do(ctx, NodeStep); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
 	}
 	said := errors.New("reading standard input: closed")
 	if _, _, err := walk(t, &Join{Rim: waiting(), Person: &operator{err: said}}); !errors.Is(err, said) {

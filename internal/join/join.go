@@ -11,11 +11,11 @@ type Step struct {
 
 // The steps, in their order.
 var (
-	NodeStep        = Step{"node", "1-3", "node created"}
-	CertificateStep = Step{"certificate", "4-5", "certificate sent"}
-	UnlockStep      = Step{"unlock", "6-7", "certificate unlocked"}
-	RunningStep     = Step{"running", "8", "rim running"}
-	ProxyStep       = Step{"proxy", "9", "rim serves browsers"}
+	NodeStep        = Step{"node", "1-3", "create the node"}
+	CertificateStep = Step{"certificate", "4-5", "send the certificate"}
+	UnlockStep      = Step{"unlock", "6-7", "unlock the certificate"}
+	RunningStep     = Step{"running", "8", "wait until it runs"}
+	ProxyStep       = Step{"proxy", "9", "let it serve browsers"}
 )
 
 // Steps are all steps, in their order.

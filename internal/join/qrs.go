@@ -90,9 +90,9 @@ type Node struct {
 // Nodes returns the nodes with the host name, by ServerNodeConfiguration's full form, as the condensed one does not tell
 // isCentral. The service is asked with a filter; where that finds none, its whole list is looked through. The case of a
 // host name does not count, and a short name is also found under its full name and the other way round: what is returned
-// is near the host name, and the caller compares HostName (help.qlik.com, Repository Service API: Full versus condensed
+// is near the host name, or has the same name, and the caller compares HostName (help.qlik.com, Repository Service API: Full versus condensed
 // objects; Qlik-DSC, QlikNode.psm1).
-func (q *QRS) Nodes(ctx context.Context, host string) ([]Node, error) {
+func (q *QRS) Nodes(ctx context.Context, host, name string) ([]Node, error) {
 	c := qrsCall{
 		doing:  "looking for the node " + printable.Line(host),
 		path:   "/qrs/servernodeconfiguration/full",
@@ -105,7 +105,7 @@ func (q *QRS) Nodes(ctx context.Context, host string) ([]Node, error) {
 		}
 		var near []Node
 		for _, n := range all {
-			if qrsSameHost(n.HostName, host) {
+			if qrsSameHost(n.HostName, host) || strings.EqualFold(n.Name, name) {
 				near = append(near, n)
 			}
 		}

@@ -555,7 +555,7 @@ func TestQRSFilter(t *testing.T) {
 			}
 			json.NewEncoder(w).Encode([]map[string]string{{"id": qrsNodeID, "hostName": host}})
 		})
-		nodes, err := q.Nodes(t.Context(), host)
+		nodes, err := q.Nodes(t.Context(), host, "no such name")
 		if err != nil || len(nodes) != 1 || nodes[0].HostName != host {
 			t.Errorf("%s: %v, %v", host, nodes, err)
 		}
@@ -591,7 +591,7 @@ func TestQRSNodes(t *testing.T) {
 			}
 			qrsReply(200, qrsJSONType, body)(w, r)
 		})
-		got, err := q.Nodes(t.Context(), tt.host)
+		got, err := q.Nodes(t.Context(), tt.host, "no such name")
 		if err != nil {
 			t.Error(err)
 		}
@@ -608,7 +608,7 @@ func TestQRSNodes(t *testing.T) {
 		`null`, `{}`, `[{}]`, `[null]`, `[{"id":"00000000-0000-0000-0000-000000000000","hostName":"x"}]`,
 		`[{"id":"` + qrsNodeID + `"}]`, `[{"id":"` + qrsNodeID + `","hostName":"x","isCentral":"no"}]`, `[] []`,
 	} {
-		_, err := startQRS(t, qrsReply(200, qrsJSONType, body)).Nodes(t.Context(), "x")
+		_, err := startQRS(t, qrsReply(200, qrsJSONType, body)).Nodes(t.Context(), "x", "no such name")
 		wantQRSError(t, err, Malformed, "looking for the node x")
 	}
 }

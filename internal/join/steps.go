@@ -46,8 +46,17 @@ type Person interface {
 	// OneTimePassword is what the QMC shows once it has created a node.
 	OneTimePassword(ctx context.Context) (secret.Text, error)
 	// Confirm asks whether something is done.
-	Confirm(ctx context.Context, question string) (bool, error)
+	Confirm(ctx context.Context, question string) (Answer, error)
 }
+
+// Answer is what a person says to a question.
+type Answer int
+
+const (
+	NoAnswer Answer = iota
+	Yes
+	No
+)
 
 // unlockPort is where a rim waits for the one-time password, on its own localhost alone.
 const unlockPort = 4570
@@ -148,7 +157,7 @@ func (j *Join) findOrCreate(ctx context.Context) (Outcome, error) {
 	if !about.Central {
 		return failed("let join.qrs in the site file name the central node", "the repository service that answers is not that of a central node")
 	}
-	nodes, err := j.QRS.Nodes(ctx, j.Node.Host)
+	nodes, err := j.QRS.Nodes(ctx, j.Node.Host, j.Node.Name)
 	if err != nil {
 		return failure(err)
 	}
@@ -177,8 +186,8 @@ func (j *Join) findOrCreate(ctx context.Context) (Outcome, error) {
 			"the site has the node %s with the host name %s, which may be the same server as %s", near[0].Name, near[0].HostName, j.Node.Host)
 	case j.running:
 		return failed("preflight explain rim.certificates", "%s runs with certificates, but the site has no node of it: they may be those of another site", j.Node.Name)
-	case !state.OK():
-		return failed(again, "the state of the repository service of %s is not known: %s", j.Node.Name, state.Unknown)
+	case !state.OK() || state.V != facts.CertificatesNotInstalled:
+		return failed(again, "%s does not wait for a certificate: %s", j.Node.Name, describe(state))
 	}
 	j.node, err = j.QRS.CreateNode(ctx, NewNode{
 		Name: j.Node.Name, HostName: j.Node.Host, Engine: j.Node.Runs(site.Engine), Proxy: j.Node.Runs(site.Proxy),
@@ -226,6 +235,10 @@ func (j *Join) send(ctx context.Context) (Outcome, error) {
 		return failed(again, "%s does not wait for a certificate: %s", j.Node.Name, describe(state))
 	}
 	password, err := j.QRS.StartRegistration(ctx, j.node)
+	var e *Error
+	if errors.As(err, &e) && e.Kind == NotSent {
+		return failed(fmt.Sprintf("on %s see whether it reaches the rim: Test-NetConnection %s -Port 4444; the node is there, so run the same again then", j.Site.Central().Name, j.Node.Host), "%v", e)
+	}
 	if err != nil {
 		return failure(err)
 	}
@@ -250,36 +263,45 @@ func (j *Join) unlock(ctx context.Context) (Outcome, error) {
 	}
 	for tries := 1; ; tries++ {
 		out, err := j.tryPassword(ctx)
-		if err != nil || out.State == Done || j.Person == nil || tries == 3 || !j.waits() {
+		if err != nil || out.State == Done || j.QRS != nil || tries == 3 {
 			j.password = ""
 			return out, err
 		}
-		if err := j.Tell(out.Seen, "Type the one-time password once more."); err != nil {
+		if waits, err := j.waits(); err != nil || !waits {
+			j.password = ""
+			return out, nil
+		}
+		if err := j.Tell(printable.Line(out.Seen), "Type the one-time password once more: the one that was shown last. Small and capital letters count."); err != nil {
 			return Outcome{}, err
 		}
 		if j.password, err = j.Person.OneTimePassword(ctx); err != nil {
 			return Outcome{}, err
 		}
+		if j.password == "" {
+			return out, nil
+		}
 	}
 }
 
+// arrived waits for a certificate that waits for its password. The central node has sent it by the time it gives the
+// password.
+func (j *Join) arrived(ctx context.Context) (bool, error) {
+	return j.until(ctx, j.Limit/60, j.waits)
+}
+
 // waits tells whether the rim waits for a password still.
-func (j *Join) waits() bool {
+func (j *Join) waits() (bool, error) {
 	open, err := j.Rim.Listening()
-	return err == nil && open[unlockPort]
+	return open[unlockPort], err
 }
 
 func (j *Join) tryPassword(ctx context.Context) (Outcome, error) {
-	listens, err := j.until(ctx, j.Limit/20, func() (bool, error) {
-		open, err := j.Rim.Listening()
-		return open[unlockPort], err
-	})
-	switch {
+	switch waits, err := j.arrived(ctx); {
 	case ctx.Err() != nil:
 		return Outcome{}, ctx.Err()
 	case err != nil:
 		return failed(again, "%v", err)
-	case !listens:
+	case !waits:
 		return failed(again, "nothing listens on port %d of %s itself: no certificate waits there for its password", unlockPort, j.Node.Name)
 	}
 	status, text, err := j.Rim.Unlock(j.password)
@@ -291,10 +313,23 @@ func (j *Join) tryPassword(ctx context.Context) (Outcome, error) {
 		return done("%s answered that it is %s", j.Node.Name, unlocked)
 	}
 	// The answer of later releases is not documented: the port closes as soon as the certificate is unlocked.
-	if !j.waits() {
+	closed, lost := j.until(ctx, j.Limit/200, func() (bool, error) {
+		waits, err := j.waits()
+		return !waits, err
+	})
+	switch {
+	case ctx.Err() != nil:
+		return Outcome{}, ctx.Err()
+	case lost != nil:
+		return failed(again, "whether the certificate is unlocked is not known: %v", lost)
+	case closed:
 		return done("port %d of %s has closed%s", unlockPort, j.Node.Name, answer(status, text, err))
 	}
-	return failed("run the same again, which gives a new password", "%s still waits for the password%s", j.Node.Name, answer(status, text, err))
+	remedy := "run the same again, which gives a new password"
+	if j.QRS == nil {
+		remedy = "distribute the certificate once more in the QMC, which gives a new password, and run the same again"
+	}
+	return failed(remedy, "%s still waits for the password%s", j.Node.Name, answer(status, text, err))
 }
 
 // answer is what came back, in short.
@@ -345,7 +380,7 @@ func (j *Join) wait(ctx context.Context) (Outcome, error) {
 		if err != nil {
 			return failure(err)
 		}
-		switch off := notRunning(services); {
+		switch off := j.notRunning(services); {
 		case len(services) == 0:
 			seen = "it runs with certificates; the site does not tell whether its services run"
 		case len(off) > 0:
@@ -379,24 +414,41 @@ func (j *Join) wait(ctx context.Context) (Outcome, error) {
 // services are those of the node, once they all run, or when the time is over; none if the site does not tell.
 func (j *Join) services(ctx context.Context) ([]ServiceStatus, error) {
 	var services []ServiceStatus
-	_, err := j.until(ctx, j.Limit/5, func() (bool, error) {
+	var e *Error
+	_, err := j.until(ctx, j.Limit, func() (bool, error) {
 		var err error
 		services, err = j.QRS.Services(ctx, j.node)
-		return len(services) > 0 && len(notRunning(services)) == 0, err
+		if errors.As(err, &e) && (e.Kind == Unreachable || e.Status >= 500) {
+			return false, nil // the site is busy with the new node; asking changes nothing
+		}
+		e = nil
+		return len(services) > 0 && len(j.notRunning(services)) == 0, err
 	})
-	var e *Error
-	if errors.As(err, &e) && e.Kind == NotFound {
+	switch {
+	case errors.As(err, &e) && e.Kind == NotFound:
 		return nil, nil
+	case err == nil && e != nil:
+		return nil, e
 	}
 	return services, err
 }
 
-// notRunning are the services that neither run nor are turned off.
-func notRunning(all []ServiceStatus) []string {
+// serviceTypes are the services as the QRS numbers them.
+var serviceTypes = map[int]site.Service{0: site.Repository, 1: site.Proxy, 2: site.Scheduler, 3: site.Engine, 5: site.Printing}
+
+// notRunning are the services that neither run nor, if the site file does not name them, are turned off.
+func (j *Join) notRunning(all []ServiceStatus) []string {
 	var off []string
+	told := map[site.Service]bool{}
 	for _, s := range all {
-		if s.State != serviceRunning && s.State != serviceDisabled {
+		told[serviceTypes[s.Type]] = true
+		if s.State != serviceRunning && (s.State != serviceDisabled || j.Node.Runs(serviceTypes[s.Type])) {
 			off = append(off, s.String())
+		}
+	}
+	for _, s := range j.Node.Services {
+		if !told[s] {
+			off = append(off, string(s)+" not there")
 		}
 	}
 	return off
@@ -438,8 +490,8 @@ func (j *Join) proxy(ctx context.Context) (Outcome, error) {
 		called = "default virtual proxy"
 	}
 	var added []string
-	if len(now.Nodes) > len(before.Nodes) {
-		added = append(added, "load balancing node "+j.node)
+	if !slices.Contains(before.Nodes, j.node) {
+		added = append(added, fmt.Sprintf("load balancing node %s (%s)", j.Node.Name, j.node))
 	}
 	for _, h := range now.Hosts {
 		if !slices.Contains(before.Hosts, h) {

@@ -21,6 +21,7 @@ type central struct {
 	missing                                     []string // resources that this release does not have
 	r                                           *rim
 	silent                                      bool // its certificate does not arrive
+	busy                                        int  // how often it is asked for services before it can tell
 
 	mu      sync.Mutex
 	created []string
@@ -72,8 +73,11 @@ func (c *central) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 			return
 		}
 		say(200, or(c.start, `"s3cret"`))
+	case path == "/qrs/servicestatus/full" && c.busy > 0:
+		c.busy--
+		say(503-3*c.busy, joinServices(2, 0, 4, 2))
 	case path == "/qrs/servicestatus/full":
-		say(200, or(c.services, joinServices(2, 2, 2, 4)))
+		say(200, or(c.services, joinServices(2, 2, 4, 2)))
 	case path == "/qrs/virtualproxyconfig/full":
 		say(200, or(c.proxies, "["+joinVP+"]"))
 	case q.Method == http.MethodPut:
@@ -128,12 +132,13 @@ func TestAutomatic(t *testing.T) {
 		want    []string
 		says    string // in what was seen of the last
 		advises string // its remedy
+		running string // in what was seen of the rim that runs
 		created int
 		started int
 		put     int
 	}{
 		{name: "all goes well", rim: waitsForOne(), want: all, created: 1, started: 1, put: 1,
-			says: `added to "Central Proxy (Default)": load balancing node ` + qrsNodeID + ", host r.corp.example, host r"},
+			says: `added to "Central Proxy (Default)": load balancing node r (` + qrsNodeID + "), host r.corp.example, host r"},
 		{name: "the node is there", rim: waitsForOne(), want: all, started: 1, put: 1, central: &central{nodes: joinNode("R", "R.corp.example", "")}},
 		{name: "only in another case", rim: waitsForOne(), want: all, started: 1, put: 1, central: &central{all: joinNode("R", "R.CORP.EXAMPLE", "")}},
 		{name: "everything is there", rim: runs(), want: all, says: `"Central Proxy (Default)" names r already`,
@@ -150,7 +155,20 @@ func TestAutomatic(t *testing.T) {
 			central: &central{all: joinNode("r", "r", "")}},
 		{name: "another site's certificates", rim: runs(), want: []string{"failed"}, says: "the site has no node of it", advises: "preflight explain rim.certificates"},
 		{name: "its state is not known", rim: &rim{state: facts.Unknown[facts.ServiceState]("refused")}, want: []string{"failed"}, says: "is not known: refused"},
-		{name: "4444 is closed", rim: waitsForOne(), want: []string{"done", "failed"}, created: 1, started: 1, says: "400", central: &central{startStatus: 400}},
+		{name: "initialising for ever, and no node", rim: is(facts.Initialising), want: []string{"failed"}, says: "it is initialising"},
+		{name: "initialising at first", rim: func() *rim {
+			r, looks := waitsForOne(), 0
+			r.state = facts.Known(facts.Initialising)
+			r.awakened = func(r *rim) {
+				if looks++; looks == 3 {
+					r.state = facts.Known(facts.CertificatesNotInstalled)
+				}
+			}
+			return r
+		}(), want: all, created: 1, started: 1, put: 1},
+		{name: "a node of the same name", rim: waitsForOne(), want: []string{"failed"}, says: "the node R with the host name 10.0.0.12, which may be the same server",
+			central: &central{all: joinNode("R", "10.0.0.12", "")}},
+		{name: "4444 is closed", rim: waitsForOne(), want: []string{"done", "failed"}, created: 1, started: 1, says: "400", advises: "on c see whether it reaches the rim: Test-NetConnection r.corp.example -Port 4444", central: &central{startStatus: 400}},
 		{name: "no password", rim: waitsForOne(), want: []string{"done", "failed"}, created: 1, started: 1, says: "password", central: &central{start: `""`}},
 		{name: "the node is there, the state is not known", rim: &rim{state: facts.Unknown[facts.ServiceState]("refused")}, want: []string{"done", "failed"},
 			says: "does not wait for a certificate: its state is not known: refused", central: &central{nodes: joinNode("r", "r.corp.example", "")}},
@@ -169,13 +187,28 @@ func TestAutomatic(t *testing.T) {
 				return r
 			}()},
 		{name: "a service does not come", rim: waitsForOne(), want: []string{"done", "done", "done", "failed"}, created: 1, started: 1, says: "of its services: proxy no communication",
-			central: &central{services: joinServices(2, 3, 2, 4)}},
+			central: &central{services: joinServices(2, 3, 4, 2)}},
+		{name: "a service that is turned off", rim: waitsForOne(), want: []string{"done", "done", "done", "failed"}, created: 1, started: 1, says: "of its services: proxy disabled",
+			central: &central{services: joinServices(2, 4, 4, 2)}},
+		{name: "a service that is not there", rim: waitsForOne(), want: []string{"done", "done", "done", "failed"}, created: 1, started: 1, says: "engine not there",
+			central: &central{services: joinServices(2, 2)}},
+		{name: "services that come", rim: waitsForOne(), want: all, created: 1, started: 1, put: 1, central: &central{busy: 2}},
+		{name: "two other virtual proxies", rim: waitsForOne(), want: all, created: 1, started: 1, put: 1, says: "the 2 other virtual proxies were not touched",
+			central: &central{proxies: "[" + joinVP + "," + strings.Replace(joinVP, "true", "false", 1) + "," + strings.Replace(joinVP, "true", "false", 1) + "]"}},
+		{name: "a port that nobody takes", want: all, created: 1, started: 1, put: 1, running: "nobody listens yet on 443",
+			rim: func() *rim { r := waitsForOne(); r.opens = map[uint16]bool{4242: true}; return r }()},
+		{name: "the words, and an error", want: []string{"done", "done", "failed"}, created: 1, started: 1, says: "it answered 500",
+			rim: func() *rim { r := waitsForOne(); r.status = 500; return r }()},
+		{name: "a page that acts on terminals", want: []string{"done", "done", "failed"}, created: 1, started: 1, says: "it answered 200: [2J gone",
+			rim: func() *rim { r := waitsForOne(); r.right, r.wrong = "another", "<p>\x1b[2J gone"; return r }()},
 		{name: "no services", rim: waitsForOne(), want: all, created: 1, started: 1, put: 1, central: &central{services: `[]`}},
 		{name: "a release without their states", rim: waitsForOne(), want: all, created: 1, started: 1, put: 1, central: &central{missing: []string{"servicestatus"}}},
 		{name: "a release without virtual proxies", rim: waitsForOne(), want: []string{"done", "done", "done", "done", "left"}, created: 1, started: 1,
 			says: "does not offer its virtual proxies", advises: "Under Load balancing add the node r;", central: &central{missing: []string{"virtualproxyconfig"}}},
 		{name: "no default virtual proxy", rim: waitsForOne(), want: []string{"done", "done", "done", "done", "left"}, created: 1, started: 1, says: "no default virtual proxy",
 			central: &central{proxies: "[" + strings.Replace(joinVP, "true", "false", 1) + "]"}},
+		{name: "an address and a proxy", rim: waitsForOne(), want: all, created: 1, started: 1, put: 1, says: "host 10.0.0.12",
+			node: site.Node{Name: "r", Role: site.Rim, Host: "10.0.0.12", Services: []site.Service{site.Repository, site.Proxy}}},
 		{name: "no proxy", rim: waitsForOne(), want: []string{"done", "done", "done", "done", "not_needed"}, created: 1, started: 1, says: "r runs no proxy",
 			node: site.Node{Name: "r", Role: site.Rim, Host: "r.corp.example", Services: []site.Service{site.Repository}}},
 		{name: "a list that is not there", rim: waitsForOne(), want: []string{"done", "done", "done", "done", "failed"}, created: 1, started: 1, says: "loadBalancingServerNodes",
@@ -210,6 +243,9 @@ func TestAutomatic(t *testing.T) {
 			}
 			if (last.State == Failed || last.State == Left) != (last.Owner != "") {
 				t.Errorf("owner %q of a step that is %s", last.Owner, last.State)
+			}
+			if !strings.Contains(outcomes[RunningStep.ID].Seen, test.running) {
+				t.Errorf("of the running rim was seen %q, want %q", outcomes[RunningStep.ID].Seen, test.running)
 			}
 			if told != "" {
 				t.Errorf("a person was told %q", told)
@@ -265,5 +301,16 @@ func TestUntil(t *testing.T) {
 	}
 	if ok, err := j.until(t.Context(), time.Hour, func() (bool, error) { looks--; return looks == 0, nil }); !ok || err != nil {
 		t.Errorf("%v, %v", ok, err)
+	}
+}
+
+// TestNames: browsers may use the host name and its first label, but not a part of an address.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	for host, want := range map[string]string{"r.corp.example": "r.corp.example r", "r": "r", "10.0.0.12": "10.0.0.12", "10r.x": "10r.x 10r", "fd00::12": "fd00::12"} {
+		j := Join{Node: site.Node{Host: host}}
+		if got := strings.Join(j.names(), " "); got != want {
+			t.Errorf("%s: %q, want %q", host, got, want)
+		}
 	}
 }

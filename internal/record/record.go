@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/qlik-preflight/preflight/checks"
@@ -235,11 +236,37 @@ type InForceValue = facts.Value[bool]
 // Join is how rim nodes were taken into the site.
 type Join struct {
 	Rim string `json:"rim"` // the one that came last
-	// QRS is where the central node's repository service was asked for that one, and Certificate with what; "" and null if a
-	// person did that part.
+	By  string `json:"by"`  // who did the central node's part of that one: certificate or hand
+	// QRS is where the central node's repository service was asked, and Certificate with what, the last time that it was; ""
+	// and null if people did that part of every join.
 	QRS         string             `json:"qrs"`
 	Certificate *ClientCertificate `json:"certificate"`
-	Steps       []Step             `json:"steps"` // of each rim, in their order
+	Steps       []Step             `json:"steps"` // of every attempt, in their order
+}
+
+// Latest are the steps as they stand: of each rim each step once. What was seen to be done stays so, with the evidence of
+// the attempt that did it, unless a later attempt saw that it could not be done.
+func (j *Join) Latest() []Step {
+	if j == nil {
+		return nil
+	}
+	var all []Step
+	for _, s := range j.Steps {
+		i := slices.IndexFunc(all, func(o Step) bool { return o.Rim == s.Rim && o.Step == s.Step })
+		switch {
+		case i < 0:
+			all = append(all, s)
+		case all[i].State == StepDone || all[i].State == StepNeedless:
+			if s.State == StepFailed {
+				all[i] = s
+			}
+		case all[i].State == StepByHand && !s.State.Over() && s.State != StepFailed && s.State != StepLeft:
+			// a later attempt was broken off before it came to that
+		default:
+			all[i] = s
+		}
+	}
+	return all
 }
 
 // ClientCertificate is a client certificate of the site, which may do everything there.
@@ -271,6 +298,7 @@ type Step struct {
 	Step      string     `json:"step"`
 	Guide     string     `json:"guide"` // its steps in the guide's numbering
 	Title     string     `json:"title"`
+	By        string     `json:"by"` // who did the central node's part: certificate or hand
 	State     StepState  `json:"state"`
 	For       []string   `json:"waiting_for,omitempty"` // what a person has or had to do
 	Seen      string     `json:"seen"`
@@ -425,13 +453,18 @@ func (r *Record) Apply(e Event) {
 			r.BackOut.State = "done"
 		}
 	case JoinStarted:
-		j := Join{Rim: e.Rim, QRS: e.QRS, Certificate: e.Certificate, Steps: []Step{}}
-		if r.Join != nil {
-			j.Steps = slices.DeleteFunc(slices.Clone(r.Join.Steps), func(s Step) bool { return s.Rim == e.Rim })
+		if r.Join == nil {
+			r.Join = &Join{Steps: []Step{}}
 		}
-		r.Join = &j
+		r.Join.Rim, r.Join.By = e.Rim, "hand"
+		if e.Certificate != nil {
+			r.Join.QRS, r.Join.Certificate, r.Join.By = e.QRS, e.Certificate, "certificate"
+		}
 	case StepStarted:
-		*r.step(e.Rim, e.Step) = Step{Rim: e.Rim, Step: e.Step, Guide: e.Guide, Title: e.Title, State: StepStart, StartedAt: e.At}
+		if r.Join == nil {
+			r.Join = &Join{Rim: e.Rim}
+		}
+		r.Join.Steps = append(r.Join.Steps, Step{Rim: e.Rim, Step: e.Step, Guide: e.Guide, Title: e.Title, By: r.Join.By, State: StepStart, StartedAt: e.At})
 	case StepWaiting:
 		s := r.step(e.Rim, e.Step)
 		s.State, s.For = StepWait, e.For
@@ -473,12 +506,12 @@ func (r Record) Clone() Record {
 	return r
 }
 
-// step finds a step of the join that has begun.
+// step finds a step of a join that has begun, in its last attempt.
 func (r *Record) step(rim, step string) *Step {
 	if r.Join == nil {
 		r.Join = &Join{Rim: rim, Steps: []Step{}}
 	}
-	for i := range r.Join.Steps {
+	for i := range slices.Backward(r.Join.Steps) {
 		if s := &r.Join.Steps[i]; s.Rim == rim && s.Step == step {
 			return s
 		}
@@ -759,6 +792,9 @@ func (r *Record) summary(v Verdict) string {
 		return checks.Count(removed, "rule", "rules") + " taken back"
 	}
 	s := fmt.Sprintf("%d of %d flows proven", v.Flows.Proven, v.Flows.Total)
+	if joined := r.joinedNow(); len(joined) > 0 {
+		s = strings.Join(joined, ", ") + " joined; " + s
+	}
 	if v.Flows.Failed > 0 {
 		s += fmt.Sprintf(", %d failed", v.Flows.Failed)
 	}
@@ -769,6 +805,19 @@ func (r *Record) summary(v Verdict) string {
 		s = checks.Count(v.Failed, "check", "checks") + " failed; " + s
 	}
 	return s
+}
+
+// joinedNow are the rims that the command has taken through every step of the join.
+func (r *Record) joinedNow() []string {
+	var rims []string
+	if c := r.command(); c != nil && r.Join != nil {
+		for _, s := range r.Join.Steps {
+			if s.Step == "proxy" && s.State.Over() && !s.StartedAt.Before(c.StartedAt) && !slices.Contains(rims, s.Rim) {
+				rims = append(rims, s.Rim)
+			}
+		}
+	}
+	return rims
 }
 
 // The exit codes. They are the same for every output format; a code that is not listed here is a failure.

@@ -37,8 +37,8 @@ const changeID = "preflight-7c1f00aa11bb22cc33dd"
 // stored is how the server keeps the rule of the run.
 const stored = "v2.29|Action=Allow|Active=TRUE|Dir=In|Protocol=6|Profile=Domain|LPort=4444|RA4=10.0.0.11|"
 
-// oneChange is a run from its plan to its back-out, with one rule added and one asked for: what testdata/one-change.json
-// says.
+// oneChange is a run from its plan to its back-out, with one rule added and one asked for, and a rim joined in between:
+// what testdata/one-change.json says.
 func oneChange() []record.Event {
 	jdoe := record.Operator{User: `CORP\jdoe`, Host: "ADM-WS-07"}
 	connected := func(central, rim string) []record.Event {
@@ -126,6 +126,16 @@ func oneChange() []record.Event {
 		judged("10:20:20"),
 		record.CommandEnded{At: at("10:20:21")},
 
+		record.CommandStarted{Name: "join", Run: "finance-bi-20261124-1018", Version: "0.1.0", Operator: jdoe, At: at("10:24:00")},
+		record.StageStarted{Stage: "connect", At: at("10:24:01")},
+	)
+	events = append(events, connected("10:24:01", "10:24:02")...)
+	events = append(events, record.StageStarted{Stage: "join", At: at("10:24:04")})
+	events = append(events, joined("qs-rim1")...)
+	events = append(events,
+		judged("10:26:30"),
+		record.CommandEnded{At: at("10:26:31")},
+
 		record.CommandStarted{Name: "verify", Run: "finance-bi-20261124-1018", Version: "0.1.0", Operator: jdoe, At: at("10:30:00")},
 		record.StageStarted{Stage: "prove", At: at("10:30:04")},
 	)
@@ -149,6 +159,28 @@ func oneChange() []record.Event {
 		judged("11:05:06"),
 		record.CommandEnded{At: at("11:05:07")},
 	)
+}
+
+// joined takes a rim that runs no proxy into the site, with the help of the repository service.
+func joined(rim string) []record.Event {
+	events := []record.Event{record.JoinStarted{Rim: rim, QRS: "qs-central.corp.example:4242", At: at("10:24:05"), Certificate: &record.ClientCertificate{
+		Subject: "CN=QlikClient", SHA256: "b1946ac92492d2347c6235b4d2611184f0e4c2b5a6d7980f1e2d3c4b5a697887", NotAfter: time.Date(2036, 1, 10, 12, 30, 0, 0, time.UTC),
+	}}}
+	for _, s := range []struct {
+		id, guide, title string
+		state            record.StepState
+		seen, from, to   string
+	}{
+		{"node", "1-3", "create the node", record.StepDone, "created with the host name " + rim + ".corp.example", "10:24:05", "10:24:06"},
+		{"certificate", "4-5", "send the certificate", record.StepDone, "qs-central has sent the certificate to port 4444 of " + rim + " and given a one-time password", "10:24:06", "10:24:09"},
+		{"unlock", "6-7", "unlock the certificate", record.StepDone, rim + " answered that it is successfully unlocked", "10:24:09", "10:24:12"},
+		{"running", "8", "wait until it runs", record.StepDone, "it runs with certificates; the site says that its services run; every port is listened on", "10:24:12", "10:26:28"},
+		{"proxy", "9", "let it serve browsers", record.StepNeedless, rim + " runs no proxy", "10:26:28", "10:26:28.5"},
+	} {
+		events = append(events, record.StepStarted{Rim: rim, Step: s.id, Guide: s.guide, Title: s.title, At: at(s.from)},
+			record.StepEnded{Rim: rim, Step: s.id, State: s.state, Seen: s.seen, At: at(s.to)})
+	}
+	return events
 }
 
 // applied is oneChange up to the end of apply.
@@ -643,7 +675,7 @@ func TestForced(t *testing.T) {
 	t.Parallel()
 	for _, e := range oneChange() {
 		kind := record.Kind(e)
-		want := slices.Contains(strings.Fields("run_started planned replanned approved back_out_written change_started change_ended removal_started removal_ended command_ended"), kind)
+		want := slices.Contains(strings.Fields("run_started planned replanned approved back_out_written change_started change_ended removal_started removal_ended join_started step_started step_ended command_ended"), kind)
 		if record.MustBeForced(e) != want {
 			t.Errorf("%s: forced %v, want %v", kind, !want, want)
 		}
