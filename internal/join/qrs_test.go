@@ -443,16 +443,28 @@ func qrsRaw(t *testing.T, tlsConfig *tls.Config, send string) *QRS {
 	return NewQRS(Options{Address: address, Host: qrsHost, Certificate: qrsTestSite().client, Roots: qrsTestSite().ca.pool})
 }
 
+// qrsClosedPort is a port that refuses connections: the own one of an open connection, which nobody else gets.
+func qrsClosedPort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}}
+	c, err := d.Dial("tcp4", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c.LocalAddr().String()
+}
+
 func TestQRSConnection(t *testing.T) {
 	t.Parallel()
 	server := &tls.Config{Certificates: []tls.Certificate{qrsTestSite().server}}
 	closed := qrsRaw(t, nil, "")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed.o.Address = l.Addr().String()
-	l.Close()
+	closed.o.Address = qrsClosedPort(t)
 	for _, tt := range []struct {
 		name  string
 		q     *QRS
@@ -460,7 +472,7 @@ func TestQRSConnection(t *testing.T) {
 		parts []string
 		known bool
 	}{
-		{"refused", closed, Unreachable, []string{"Test-NetConnection " + qrsHost + " -Port ", "refused"}, true},
+		{"refused", closed, Unreachable, []string{"Test-NetConnection 127.0.0.1 -Port ", "refused"}, true},
 		{"no port", NewQRS(Options{Address: "127.0.0.1", Host: qrsHost}), Unreachable, []string{"missing port"}, true},
 		{"plain HTTP", qrsRaw(t, nil, "HTTP/1.1 400 Bad Request\r\n\r\n"), Malformed, []string{"does not speak TLS"}, true},
 		{"closed at once", qrsRaw(t, nil, ""), Unreachable, []string{"TLS"}, true},

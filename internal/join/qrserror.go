@@ -184,11 +184,15 @@ func (q *QRS) judge(c qrsCall, a *qrsAnswer) *Error {
 // hint is what to do about a kind of trouble.
 func (q *QRS) hint(k Kind) string {
 	host, port := printable.Line(q.o.Host), printable.Line(q.port)
+	dialled, _, err := net.SplitHostPort(q.o.Address)
+	if err != nil {
+		dialled = q.o.Address
+	}
 	switch k {
 	case Unreachable:
-		return fmt.Sprintf("try on this machine: Test-NetConnection %s -Port %s; and on the central node: Get-Service QlikSenseRepositoryService", host, port)
+		return fmt.Sprintf("try on this machine: Test-NetConnection %s -Port %s; and on the central node: Get-Service QlikSenseRepositoryService", printable.Line(dialled), port)
 	case Untrusted:
-		return "check that the root certificate is this site's root.pem and that the address is the central node's"
+		return "check that the root certificate is this site's root.pem, that the address is the central node's, and that its host in the site file is the name in its certificate"
 	case Rejected:
 		return "use client.pem and client_key.pem of this site, as its central node exports them"
 	case NotAllowed:
