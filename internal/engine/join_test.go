@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -112,6 +113,60 @@ func TestMayJoin(t *testing.T) {
 				t.Error("a join has begun")
 			}
 		})
+	}
+}
+
+// TestMayJoinOther: what is wrong with another rim does not keep this one from joining, and what is proven of it is not
+// taken for this one's.
+func TestMayJoinOther(t *testing.T) {
+	t.Parallel()
+	one := inspected(t)
+	s := one.Site
+	second := s.Nodes[1]
+	second.Name, second.Host = "r2", "r2"
+	s.Nodes = append(s.Nodes, second)
+	e, err := New(s, nil, noFolder{}, func(record.Event) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(e.Start(record.RunStarted{RunID: "lab-1"}), e.Begin(record.CommandStarted{Name: "test"})); err != nil {
+		t.Fatal(err)
+	}
+	c, r := one.facts["c"], one.facts["r"]
+	for _, f := range []facts.Server{c, r} {
+		settings := f.Firewall.Settings[rule.Domain]
+		settings.Enabled = rule.No
+		f.Firewall.Settings[rule.Domain] = settings
+	}
+	r2 := r
+	at := netip.MustParseAddr("10.0.0.13")
+	r2.Peers = []facts.Peer{{Name: "c", Addresses: r.Peers[0].Addresses, Source: at}}
+	r2.Listeners = facts.Known([]facts.Listener{{Address: netip.MustParseAddrPort("0.0.0.0:443"), PID: 9, Process: "httpd"}})
+	c.Peers = append(c.Peers, facts.Peer{Name: "r2", Addresses: []netip.Addr{at}, Source: c.Peers[0].Source})
+	e.facts["c"], e.facts["r"], e.facts["r2"] = c, r, r2
+	if err := e.Plan(); err != nil {
+		t.Fatal(err)
+	}
+	prove := func(to string) {
+		for _, f := range e.flows {
+			p := proof.Proof{ID: proof.ID(proof.AfterApply, f), From: f.From, To: f.To, Port: f.Port, Phase: proof.AfterApply, At: e.now(), Verdict: proof.Service, Level: facts.Proven}
+			if f.To == to {
+				if err := e.emit(record.Proved{Proof: p}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	prove("r2")
+	if err := e.mayJoin("r"); err == nil || !strings.Contains(err.Error(), "is not proven") {
+		t.Errorf("another rim's 4444 is proven: %v", err)
+	}
+	prove("r")
+	if err := e.mayJoin("r"); err != nil {
+		t.Errorf("another rim has a port in use: %v", err)
+	}
+	if err := e.mayJoin("r2"); err == nil || !strings.Contains(err.Error(), "r2: 1 check failed") {
+		t.Errorf("it has a port in use: %v", err)
 	}
 }
 
