@@ -277,6 +277,9 @@ func TestJoinRefused(t *testing.T) {
 		says(t, o.stderr, "error: qs-rim1: create the node: ", test.says)
 		says(t, o.stdout, "FAIL     join.complete")
 		checkSteps(t, s.last(t), "qs-rim1", "failed")
+		if f := s.last(t).Verdict.Flows; f.Proven != f.Total {
+			t.Errorf("what was proven before counts no more: %+v", f)
+		}
 	}
 	if got := s.Nodes(); len(got) != 1 {
 		t.Errorf("the site has the nodes %q", got)
