@@ -57,7 +57,6 @@ func (a *app) demo(ctx context.Context, o lab.Options) error {
 	if by.QRS, by.Certificate, err = qrs(s, cert, key, root, time.Now()); err != nil {
 		return err
 	}
-	defer by.QRS.Close()
 	w, err := a.start(s, engine.WinRM{
 		Roots: func(string) (*x509.CertPool, error) {
 			pool := x509.NewCertPool()

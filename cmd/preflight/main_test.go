@@ -124,10 +124,9 @@ func qmc(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	q, _, err := qrs(s, []byte(ts.ReadFile("lab/client.pem")), []byte(ts.ReadFile("lab/client_key.pem")), []byte(ts.ReadFile("lab/root.pem")), time.Now())
 	ts.Check(err)
-	defer q.Close()
 	id, err := q.CreateNode(context.Background(), join.NewNode{Name: args[0], HostName: args[0], Engine: true, Proxy: true, Scheduler: true})
 	ts.Check(err)
-	password, err := q.StartRegistration(context.Background(), id)
+	password, err := q.StartRegistration(context.Background(), id, args[0])
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(password.Reveal()+"\n"), 0o600))
 }

@@ -16,14 +16,8 @@ import (
 // handNode tells a person to create the node, and takes the one-time password that the QMC then shows. It watches the rim
 // meanwhile: somebody may unlock the certificate there.
 func (j *Join) handNode(ctx context.Context) (Outcome, error) {
-	state, err := j.look(ctx)
-	switch {
-	case err != nil:
-		return failed(again, "%v", err)
-	case j.running:
-		return done("%s runs with certificates already", j.Node.Name)
-	case !state.OK() || state.V != facts.CertificatesNotInstalled:
-		return failed(again, "%s does not wait for a certificate: %s", j.Node.Name, describe(state))
+	if waits, out, err := j.ready(ctx); !waits {
+		return out, err
 	}
 	var services []string
 	for _, s := range []site.Service{site.Engine, site.Proxy, site.Scheduler, site.Printing} {

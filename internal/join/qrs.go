@@ -49,7 +49,7 @@ type QRS struct {
 	hostPort, port string // hostPort is what the Host header says
 }
 
-// NewQRS makes a client; nothing is dialled yet. Call Close when it is no longer needed.
+// NewQRS makes a client; nothing is dialled yet, and nothing is held between two requests.
 func NewQRS(o Options) *QRS {
 	q := &QRS{o: o, timeout: qrsTimeout, startTimeout: qrsStartTimeout, hostPort: o.Host}
 	if _, port, err := net.SplitHostPort(o.Address); err == nil {
@@ -64,9 +64,6 @@ func NewQRS(o Options) *QRS {
 	}
 	return q
 }
-
-// Close gives back what the client holds. A request under way is not ended by it: its context is.
-func (q *QRS) Close() { q.transport.CloseIdleConnections() }
 
 // About is what the service says of itself.
 type About struct {
@@ -157,14 +154,14 @@ func (q *QRS) CreateNode(ctx context.Context, n NewNode) (id string, err error) 
 }
 
 // StartRegistration has the central node send its certificates to the rim's port 4444 and returns the one-time password
-// that unlocks them there. It waits up to 120 s. The node's id is that of CreateNode or Nodes. It may be called again
+// that unlocks them there. It waits up to 120 s. The node's id is that of CreateNode or Nodes, rim its host name. It may be called again
 // for a node whose registration was not finished (Repository Service API reference: GET
 // /servernoderegistration/start/{id}; Qlik-DSC, QlikNode.psm1). [NotSent]: the rim was not reached (Qlik-Cli-Windows
 // issue 189); [NoPassword]: the answer is empty.
-func (q *QRS) StartRegistration(ctx context.Context, id string) (secret.Text, error) {
+func (q *QRS) StartRegistration(ctx context.Context, id, rim string) (secret.Text, error) {
 	c := qrsCall{
 		doing: "sending the certificates to the rim", path: "/qrs/servernoderegistration/start/" + id,
-		timeout: q.startTimeout, start: true, quiet: true, lost: "whether they reached the rim is not known",
+		timeout: q.startTimeout, rim: rim, quiet: true, lost: "whether they reached the rim is not known",
 	}
 	if err := c.ids(id); err != nil {
 		return "", err
@@ -244,7 +241,7 @@ type qrsCall struct {
 	filter  string
 	body    []byte
 	timeout time.Duration
-	start   bool   // it starts a registration
+	rim     string // the host name of the one whose registration it starts
 	quiet   bool   // its answer may hold a secret: never quote it
 	lost    string // what is not known if it is broken off
 }
@@ -306,8 +303,8 @@ func (q *QRS) send(parent context.Context, c qrsCall) (*qrsAnswer, error) {
 		if sent.Load() && e.Kind != Rejected {
 			e.Err = c.inDoubt(e.Err)
 		}
-		if c.start && e.Kind == Unreachable && sent.Load() {
-			e.Hint = q.hint(NotSent)
+		if c.rim != "" && e.Kind == Unreachable && sent.Load() {
+			e.Hint = c.reach()
 		}
 		return e
 	}
@@ -350,6 +347,11 @@ func (q *QRS) send(parent context.Context, c qrsCall) (*qrsAnswer, error) {
 		return nil, e
 	}
 	return a, nil
+}
+
+// reach is how to see whether the central node reaches the rim.
+func (c *qrsCall) reach() string {
+	return fmt.Sprintf("on the central node see whether it reaches the rim: Test-NetConnection %s -Port 4444; the node is there, so run the same again then", printable.Line(c.rim))
 }
 
 // inDoubt adds to an error what is not known now.

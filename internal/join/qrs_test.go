@@ -112,7 +112,6 @@ func startQRS(t *testing.T, h http.HandlerFunc, change ...func(*tls.Config, *Opt
 	ts.StartTLS()
 	t.Cleanup(ts.Close)
 	q := NewQRS(o)
-	t.Cleanup(q.Close)
 	return q
 }
 
@@ -220,7 +219,7 @@ func TestQRSAbout(t *testing.T) {
 func TestQRSKinds(t *testing.T) {
 	t.Parallel()
 	about := func(q *QRS) error { _, err := q.About(t.Context()); return err }
-	start := func(q *QRS) error { _, err := q.StartRegistration(t.Context(), qrsNodeID); return err }
+	start := func(q *QRS) error { _, err := q.StartRegistration(t.Context(), qrsNodeID, "qs-rim1"); return err }
 	create := func(q *QRS) error { _, err := q.CreateNode(t.Context(), NewNode{}); return err }
 	const page = "<!DOCTYPE html><html><head><style>p{x:1}</style><script>var a='<b>';</script><title>Log in</title></head><body><p>User&nbsp;name &lt;b&gt;\x1b[2J</p></body></html>"
 	for _, tt := range []struct {
@@ -514,7 +513,7 @@ func TestQRSTimeout(t *testing.T) {
 	if errors.Is(err, context.DeadlineExceeded) {
 		t.Error("this client's own limit looks like the caller's")
 	}
-	_, err = q.StartRegistration(t.Context(), qrsNodeID)
+	_, err = q.StartRegistration(t.Context(), qrsNodeID, "qs-rim1")
 	wantQRSError(t, err, Unreachable, "4444", "not known")
 }
 
@@ -662,12 +661,12 @@ func TestQRSStartRegistration(t *testing.T) {
 		}
 		qrsReply(200, qrsJSONType, `"a\"b\\c\u00e4&"`)(w, r)
 	})
-	got, err := q.StartRegistration(t.Context(), qrsNodeID)
+	got, err := q.StartRegistration(t.Context(), qrsNodeID, "qs-rim1")
 	if err != nil || got.Reveal() != `a"b\cä&` || fmt.Sprint(got) != "********" {
 		t.Errorf("got %q, %v", got.Reveal(), err)
 	}
 	for _, id := range []string{"", "../about", strings.Repeat("0", 8) + "-0000-0000-0000-000000000000"} {
-		_, err := q.StartRegistration(t.Context(), id)
+		_, err := q.StartRegistration(t.Context(), id, "qs-rim1")
 		wantQRSError(t, err, Malformed, "is not an id")
 	}
 }

@@ -151,7 +151,7 @@ func (q *QRS) judge(c qrsCall, a *qrsAnswer) *Error {
 		}
 	case s == 400 && contains("request header is incorrect"):
 		e.Kind, what = HostNotAllowed, "the host name is not in the host allow list"
-	case s == 400 && c.start:
+	case s == 400 && c.rim != "":
 		e.Kind, what = NotSent, "the central node could not send them"
 	case s == 401:
 		e.Kind, what = Rejected, "the client certificate is not accepted"
@@ -174,10 +174,13 @@ func (q *QRS) judge(c qrsCall, a *qrsAnswer) *Error {
 	if e.Status >= 500 || e.Kind == Malformed {
 		e.Err = c.inDoubt(e.Err)
 	}
-	if !c.quiet || a.status >= 300 || e.Kind == LoginPage && !c.start {
+	if !c.quiet || a.status >= 300 || e.Kind == LoginPage && c.rim == "" {
 		e.Said = a.said()
 	}
 	e.Hint = q.hint(e.Kind)
+	if e.Kind == NotSent {
+		e.Hint = c.reach()
+	}
 	return e
 }
 
@@ -205,8 +208,6 @@ func (q *QRS) hint(k Kind) string {
 		return "this is a login form or another web server: dial the repository service of the central node, port 4242"
 	case NotFound:
 		return "it was deleted, or this release does not have it: look in the QMC"
-	case NotSent:
-		return "on the central node, with the rim's host name: Test-NetConnection RIM -Port 4444; then start again, the node stays"
 	case NoPassword:
 		return "start the registration again"
 	case Conflict:
@@ -235,8 +236,10 @@ func (a *qrsAnswer) where() string {
 var qrsTags = regexp.MustCompile(`(?is)<script\b.*?</script\s*>|<style\b.*?</style\s*>|<!--.*?-->|</?[a-z!?][^>]*(?:>|$)`)
 
 // words are the server's words on one line, without HTML.
-func (a *qrsAnswer) words() string {
-	s := string(a.body[:min(len(a.body), 64<<10)])
+func (a *qrsAnswer) words() string { return words(string(a.body[:min(len(a.body), 64<<10)])) }
+
+// words are those of a page, on one line.
+func words(s string) string {
 	s = html.UnescapeString(qrsTags.ReplaceAllString(s, " "))
 	s = qrsTags.ReplaceAllString(s, " ") // again, as they may have been escaped
 	return strings.Join(strings.Fields(s), " ")

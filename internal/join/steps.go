@@ -226,24 +226,31 @@ func (j *Join) differences(n Node) string {
 
 // send has the central node send the certificate to the rim.
 func (j *Join) send(ctx context.Context) (Outcome, error) {
-	switch state, err := j.look(ctx); {
-	case err != nil:
-		return failed(again, "%v", err)
-	case j.running:
-		return done("%s runs with certificates already", j.Node.Name)
-	case !state.OK() || state.V != facts.CertificatesNotInstalled:
-		return failed(again, "%s does not wait for a certificate: %s", j.Node.Name, describe(state))
+	if waits, out, err := j.ready(ctx); !waits {
+		return out, err
 	}
-	password, err := j.QRS.StartRegistration(ctx, j.node)
-	var e *Error
-	if errors.As(err, &e) && e.Kind == NotSent {
-		return failed(fmt.Sprintf("on %s see whether it reaches the rim: Test-NetConnection %s -Port 4444; the node is there, so run the same again then", j.Site.Central().Name, j.Node.Host), "%v", e)
-	}
+	password, err := j.QRS.StartRegistration(ctx, j.node, j.Node.Host)
 	if err != nil {
 		return failure(err)
 	}
 	j.password = password
 	return done("%s has sent the certificate to port 4444 of %s and given a one-time password", j.Site.Central().Name, j.Node.Name)
+}
+
+// ready tells whether the rim waits for its certificate, and what becomes of the step if it does not.
+func (j *Join) ready(ctx context.Context) (waits bool, out Outcome, err error) {
+	state, err := j.look(ctx)
+	switch {
+	case err != nil:
+		out, err = failed(again, "%v", err)
+	case j.running:
+		out, err = done("%s runs with certificates already", j.Node.Name)
+	case !state.OK() || state.V != facts.CertificatesNotInstalled:
+		out, err = failed(again, "%s does not wait for a certificate: %s", j.Node.Name, describe(state))
+	default:
+		return true, out, nil
+	}
+	return false, out, err
 }
 
 func describe(s facts.Value[facts.ServiceState]) string {
@@ -337,25 +344,7 @@ func answer(status int, text string, err error) string {
 	if err != nil {
 		return "; " + err.Error()
 	}
-	return fmt.Sprintf("; it answered %d: %.200s", status, plain(text))
-}
-
-// plain is the text of a page.
-func plain(page string) string {
-	var b strings.Builder
-	in := false
-	for _, c := range page {
-		switch {
-		case c == '<':
-			in = true
-			b.WriteByte(' ')
-		case c == '>' && in:
-			in = false
-		case !in:
-			b.WriteRune(c)
-		}
-	}
-	return strings.Join(strings.Fields(b.String()), " ")
+	return fmt.Sprintf("; it answered %d: %.200s", status, words(text))
 }
 
 // wait waits until the rim runs, the site says so of each of its services, and they listen.
@@ -490,7 +479,7 @@ func (j *Join) proxy(ctx context.Context) (Outcome, error) {
 		called = "default virtual proxy"
 	}
 	var added []string
-	if !slices.Contains(before.Nodes, j.node) {
+	if !qrsHas(before.Nodes, j.node) {
 		added = append(added, fmt.Sprintf("load balancing node %s (%s)", j.Node.Name, j.node))
 	}
 	for _, h := range now.Hosts {

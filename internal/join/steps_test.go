@@ -168,7 +168,7 @@ func TestAutomatic(t *testing.T) {
 		}(), want: all, created: 1, started: 1, put: 1},
 		{name: "a node of the same name", rim: waitsForOne(), want: []string{"failed"}, says: "the node R with the host name 10.0.0.12, which may be the same server",
 			central: &central{all: joinNode("R", "10.0.0.12", "")}},
-		{name: "4444 is closed", rim: waitsForOne(), want: []string{"done", "failed"}, created: 1, started: 1, says: "400", advises: "on c see whether it reaches the rim: Test-NetConnection r.corp.example -Port 4444", central: &central{startStatus: 400}},
+		{name: "4444 is closed", rim: waitsForOne(), want: []string{"done", "failed"}, created: 1, started: 1, says: "400", advises: "on the central node see whether it reaches the rim: Test-NetConnection r.corp.example -Port 4444", central: &central{startStatus: 400}},
 		{name: "no password", rim: waitsForOne(), want: []string{"done", "failed"}, created: 1, started: 1, says: "password", central: &central{start: `""`}},
 		{name: "the node is there, the state is not known", rim: &rim{state: facts.Unknown[facts.ServiceState]("refused")}, want: []string{"done", "failed"},
 			says: "does not wait for a certificate: its state is not known: refused", central: &central{nodes: joinNode("r", "r.corp.example", "")}},
