@@ -51,8 +51,7 @@ node in C:\ProgramData\Qlik\Sense\Repository\Exported Certificates\.Local Certif
 everything in the site; it is never sent anywhere, and root.pem beside it proves who answers.`,
 		Args: oneArgument("RUN"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			by, err := a.joining(q)
-			if err != nil {
+			if err := a.allowed(q); err != nil {
 				return err
 			}
 			j, r, err := a.open(args[0])
@@ -64,8 +63,9 @@ everything in the site; it is never sent anywhere, and root.pem beside it proves
 				err = usage(fmt.Sprintf("preflight apply %s --approve %.12s, once that is approved", printable.Argument(args[0]), r.Change.PlanSHA256),
 					"the plan of %s has not been approved and applied: a join is part of the same change", r.Run.ID)
 			}
-			if err == nil {
-				by, err = a.joiner(by, q, r.Site)
+			var by engine.Joining
+			if err == nil && q.auth != "" {
+				by, err = q.joining(r.Site)
 			}
 			if err != nil {
 				return errors.Join(err, j.Close())
@@ -74,8 +74,8 @@ everything in the site; it is never sent anywhere, and root.pem beside it proves
 			if err != nil {
 				return err
 			}
-			if p, ok := by.Person.(*person); ok {
-				p.before = w.told.flush
+			if by.QRS == nil {
+				by.Person = a.person(w.told.flush)
 			}
 			ctx := cmd.Context()
 			return w.do(ctx,
@@ -126,31 +126,28 @@ func toJoin(r record.Record, name string) (string, error) {
 	return name, nil
 }
 
-// joining reads what the flags say of who does the central node's part.
-func (a *app) joining(q qrsFlags) (engine.Joining, error) {
+// allowed tells whether the flags agree on who does the central node's part.
+func (a *app) allowed(q qrsFlags) error {
 	const how = "--qrs-auth certificate --qrs-cert client.pem --qrs-key client_key.pem"
 	switch {
 	case q.auth == "" && q.cert+q.key+q.ca != "":
-		return engine.Joining{}, usage(how, "the client certificate may do everything in the site: it is used only with --qrs-auth certificate")
+		return usage(how, "the client certificate may do everything in the site: it is used only with --qrs-auth certificate")
 	case q.auth == "" && a.noInput:
-		return engine.Joining{}, usage("let the program do it: "+how, "a join by hand asks for the one-time password, which --no-input forbids")
+		return usage("let the program do it: "+how, "a join by hand asks for the one-time password, which --no-input forbids")
 	case q.auth == "" && a.passwordStdin:
-		return engine.Joining{}, usage("give that password in a file that "+passwordFile+" names", "--password-stdin leaves no standard input for the one-time password of a join by hand")
+		return usage("give that password in a file that "+passwordFile+" names", "--password-stdin leaves no standard input for the one-time password of a join by hand")
 	case q.auth == "":
-		return engine.Joining{Person: a.person()}, nil
+		return nil
 	case q.auth != "certificate":
-		return engine.Joining{}, usage("write certificate, or leave it out for a join by hand", "--qrs-auth %q is not known", q.auth)
+		return usage("write certificate, or leave it out for a join by hand", "--qrs-auth %q is not known", q.auth)
 	case q.cert == "" || q.key == "":
-		return engine.Joining{}, usage(how, "--qrs-auth certificate needs --qrs-cert and --qrs-key")
+		return usage(how, "--qrs-auth certificate needs --qrs-cert and --qrs-key")
 	}
-	return engine.Joining{}, nil
+	return nil
 }
 
-// joiner completes it for a site: with a client of the QRS, if the flags name a certificate.
-func (a *app) joiner(by engine.Joining, q qrsFlags, s site.Site) (engine.Joining, error) {
-	if q.auth == "" {
-		return by, nil
-	}
+// joining is a client of a site's QRS, with the certificate that the flags name.
+func (q qrsFlags) joining(s site.Site) (by engine.Joining, err error) {
 	cert, err := os.ReadFile(q.cert)
 	if err != nil {
 		return by, usage("name the PEM file of the client certificate", "reading --qrs-cert %s: %w", q.cert, cause(err))
@@ -215,8 +212,8 @@ type person struct {
 	before   func() // shows what there is to read before something is asked
 }
 
-func (a *app) person() *person {
-	p := &person{app: a, lines: bufio.NewReader(a.stdin), before: func() {}}
+func (a *app) person(before func()) *person {
+	p := &person{app: a, lines: bufio.NewReader(a.stdin), before: before}
 	if in, ok := a.stdin.(*os.File); ok && term.IsTerminal(int(in.Fd())) {
 		p.terminal = in
 	}
