@@ -13,12 +13,6 @@ import (
 	"github.com/qlik-preflight/preflight/internal/record"
 )
 
-// The steps after which a rim runs, and after which nothing is left to do.
-const (
-	runningStep = "running"
-	lastStep    = "proxy"
-)
-
 // taken is a rim that was taken through the join, as far as it came.
 type taken struct {
 	rim   string
@@ -26,11 +20,11 @@ type taken struct {
 }
 
 // over tells whether nothing is left to do.
-func (t taken) over() bool { return t.has(lastStep) && !slices.ContainsFunc(t.steps, open) }
+func (t taken) over() bool { return t.has(record.LastStep) && !slices.ContainsFunc(t.steps, open) }
 
 // runs tells whether the rim has come to run.
 func (t taken) runs() bool {
-	return t.has(runningStep) && !slices.ContainsFunc(t.steps, func(s record.Step) bool { return s.Step != lastStep && open(s) })
+	return t.has(record.RunningStep) && !slices.ContainsFunc(t.steps, func(s record.Step) bool { return s.Step != record.LastStep && open(s) })
 }
 
 func (t taken) failed() bool {

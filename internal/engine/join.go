@@ -156,17 +156,16 @@ func (e *Engine) mayJoin(rim string) error {
 func (e *Engine) CameToRun(rim string) bool {
 	rec := e.Record()
 	return slices.ContainsFunc(rec.Join.Latest(), func(s record.Step) bool {
-		return s.Rim == rim && s.Step == join.RunningStep.ID && s.State == record.StepDone
+		return s.Rim == rim && s.Step == record.RunningStep && s.State == record.StepDone
 	})
 }
 
 // joinSteps are the steps of joins as the checks look at them.
 func joinSteps(j *record.Join) []checks.JoinStep {
-	last := join.Steps[len(join.Steps)-1].ID
 	var out []checks.JoinStep
 	for _, s := range j.Latest() {
 		out = append(out, checks.JoinStep{
-			Rim: s.Rim, Title: s.Title, Guide: s.Guide, State: string(s.State), Last: s.Step == last,
+			Rim: s.Rim, Title: s.Title, Guide: s.Guide, State: string(s.State), Last: s.Step == record.LastStep,
 			Seen: strings.TrimSuffix(s.Seen, "."), Owner: s.Owner, Remedy: s.Remedy,
 		})
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/qlik-preflight/preflight/internal/facts"
 	"github.com/qlik-preflight/preflight/internal/firewall/rule"
+	"github.com/qlik-preflight/preflight/internal/join"
 	"github.com/qlik-preflight/preflight/internal/ports"
 	"github.com/qlik-preflight/preflight/internal/proof"
 	"github.com/qlik-preflight/preflight/internal/record"
@@ -199,6 +200,14 @@ func TestToJoin(t *testing.T) {
 		if got := e.ToJoin(); len(got) != test.want {
 			t.Errorf("%s: %q", name, got)
 		}
+	}
+}
+
+// TestStepNames: the record calls the steps as the join does.
+func TestStepNames(t *testing.T) {
+	t.Parallel()
+	if last := join.Steps[len(join.Steps)-1].ID; last != record.LastStep || join.RunningStep.ID != record.RunningStep {
+		t.Errorf("%s is the last, %s that of a rim that runs", last, join.RunningStep.ID)
 	}
 }
 

@@ -276,6 +276,12 @@ type ClientCertificate struct {
 	NotAfter time.Time `json:"not_after"`
 }
 
+// The steps after which a rim runs, and after which nothing is left to do.
+const (
+	RunningStep = "running"
+	LastStep    = "proxy"
+)
+
 // StepState is how far a step of the join has come.
 type StepState string
 
@@ -812,7 +818,7 @@ func (r *Record) joinedNow() []string {
 	var rims []string
 	if c := r.command(); c != nil && r.Join != nil {
 		for _, s := range r.Join.Steps {
-			if s.Step == "proxy" && s.State.Over() && !s.StartedAt.Before(c.StartedAt) && !slices.Contains(rims, s.Rim) {
+			if s.Step == LastStep && s.State.Over() && !s.StartedAt.Before(c.StartedAt) && !slices.Contains(rims, s.Rim) {
 				rims = append(rims, s.Rim)
 			}
 		}
