@@ -134,6 +134,16 @@ func walk(t *testing.T, j *Join) (outcomes map[string]Outcome, told string, err 
 	return outcomes, strings.Join(lines, "\n"), nil
 }
 
+// states are those of the steps that were tried, last what became of the last of them.
+func states(outcomes map[string]Outcome) (all []string, last Outcome) {
+	for _, s := range Steps {
+		if out, ok := outcomes[s.ID]; ok {
+			all, last = append(all, string(out.State)), out
+		}
+	}
+	return all, last
+}
+
 // TestByHand: what becomes of the steps when a person does the central node's part.
 func TestByHand(t *testing.T) {
 	t.Parallel()
@@ -198,13 +208,7 @@ func TestByHand(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var got []string
-			var last Outcome
-			for _, s := range Steps {
-				if out, ok := outcomes[s.ID]; ok {
-					got, last = append(got, string(out.State)), out
-				}
-			}
+			got, last := states(outcomes)
 			if !slices.Equal(got, test.want) || !strings.Contains(last.Seen, test.says) {
 				t.Errorf("steps %q, the last saw %q; want %q, %q", got, last.Seen, test.want, test.says)
 			}
