@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -76,18 +77,7 @@ func (e *Engine) prove(ctx context.Context, phase proof.Phase, listen bool, want
 		}
 		questions = append(questions, q)
 	}
-	reports := e.ask(ctx, questions)
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	for _, q := range questions {
-		p := proof.Judge(phase, q, reports[q.Flow.From], reports[q.Flow.To])
-		p.At = e.now()
-		if err := e.emit(record.Proved{Proof: p, At: p.At}); err != nil {
-			return err
-		}
-	}
-	return nil
+	return cmp.Or(e.ask(ctx, phase, questions), ctx.Err())
 }
 
 // readyLimit is how long a server may take to get ready for a proof, while the others already listen.
@@ -172,13 +162,42 @@ func soonTaken(n site.Node, s facts.Server) string {
 }
 
 // ask runs both sides of every question: one process per server does all its listening and dialling. Every side listens
-// before the first is told to go.
-func (e *Engine) ask(ctx context.Context, questions []proof.Question) map[string]proof.Report {
+// before the first is told to go. A question is judged as soon as both its ends have reported.
+func (e *Engine) ask(ctx context.Context, phase proof.Phase, questions []proof.Question) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	sides := e.sides(questions)
 	var mu sync.Mutex
+	var broke firstError
 	reports := map[string]proof.Report{}
+	judge := func() {
+		over := func(name string) bool {
+			_, asked := sides[name]
+			_, reported := reports[name]
+			return reported || !asked
+		}
+		var rest []proof.Question
+		for _, q := range questions {
+			if q.Target != proof.TargetNone && !(over(q.Flow.From) && over(q.Flow.To)) {
+				rest = append(rest, q)
+				continue
+			}
+			p := proof.Judge(phase, q, reports[q.Flow.From], reports[q.Flow.To])
+			p.At = e.now()
+			broke.set(e.emit(record.Proved{Proof: p, At: p.At}))
+		}
+		questions = rest
+	}
+	report := func(name string, r proof.Report) {
+		mu.Lock()
+		defer mu.Unlock()
+		if ctx.Err() != nil {
+			return // what was broken off shows nothing
+		}
+		reports[name] = r
+		judge()
+	}
+	judge()
 	ready := map[string]*script.Prover{}
 	each(sides, func(name string, side script.Side) {
 		ctx, giveUp := context.WithCancelCause(ctx)
@@ -188,24 +207,19 @@ func (e *Engine) ask(ctx context.Context, questions []proof.Question) map[string
 		if !late.Stop() && err == nil {
 			err = errNotReady
 		}
-		mu.Lock()
-		defer mu.Unlock()
 		if err != nil {
-			reports[name] = proof.Report{Lost: printable.Line(err.Error())}
+			report(name, proof.Report{Lost: printable.Line(err.Error())})
 			return
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		ready[name] = p
 	})
 	for _, p := range ready {
 		p.Go()
 	}
-	each(ready, func(name string, p *script.Prover) {
-		r := p.Report()
-		mu.Lock()
-		defer mu.Unlock()
-		reports[name] = r
-	})
-	return reports
+	each(ready, func(name string, p *script.Prover) { report(name, p.Report()) })
+	return broke.err
 }
 
 // sides splits the questions into what each server is to do.

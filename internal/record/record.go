@@ -482,6 +482,7 @@ func (r *Record) Apply(e Event) {
 		i := slices.IndexFunc(r.Proofs, func(p proof.Proof) bool { return p.ID == e.Proof.ID })
 		if i < 0 {
 			r.Proofs = append(r.Proofs, e.Proof)
+			r.sortProofs()
 		} else {
 			r.Proofs[i] = e.Proof
 		}
@@ -510,6 +511,18 @@ func (r Record) Clone() Record {
 		r.BackOut = &b
 	}
 	return r
+}
+
+// sortProofs brings the proofs into the order of phases and flows: they come in the order in which servers answer.
+func (r *Record) sortProofs() {
+	flows, _ := ports.Flows(r.Site)
+	place := map[string]int{}
+	for i, f := range flows {
+		for n, phase := range proof.Phases {
+			place[proof.ID(phase, f)] = n*len(flows) + i
+		}
+	}
+	slices.SortStableFunc(r.Proofs, func(a, b proof.Proof) int { return place[a.ID] - place[b.ID] })
 }
 
 // step finds a step of a join that has begun, in its last attempt.
