@@ -139,8 +139,8 @@ func repositoryService(r record.Record) string {
 	return cmp.Or(r.Site.Join.QRS, hostOf(r, central(r))+":4242")
 }
 
-// stepState is how far a step has come, in words.
-func stepState(s record.StepState) string {
+// StepState is how far a step has come, in words.
+func StepState(s record.StepState) string {
 	switch s {
 	case record.StepDone:
 		return "done"
@@ -184,8 +184,8 @@ func broken(text string, width int) string {
 	return strings.Join(words, " ")
 }
 
-// askedWith says how the repository service was asked in a join, or that a person did that part.
-func askedWith(address string, c *record.ClientCertificate) string {
+// AskedWith says how the repository service was asked in a join, or that a person did that part.
+func AskedWith(address string, c *record.ClientCertificate) string {
 	switch {
 	case address == "":
 		return "by hand"
@@ -200,13 +200,13 @@ func joins(p *page, r record.Record) {
 	for _, t := range takenNow(r) {
 		how := ", by hand"
 		if t.steps[0].By == "certificate" {
-			how = ", " + askedWith(r.Join.QRS, r.Join.Certificate)
+			how = ", " + AskedWith(r.Join.QRS, r.Join.Certificate)
 		}
 		const first = "join of "
 		p.para(first, broken(t.rim+how, p.width-len(first)))
 		var rows []row
 		for _, s := range t.steps {
-			rows = append(rows, row{cells: []string{stepState(s.State), s.Title, stepNumber(s)}})
+			rows = append(rows, row{cells: []string{StepState(s.State), s.Title, stepNumber(s)}})
 		}
 		seenUnder(p, rows, t.steps)
 		p.grid("  ", rows)
@@ -263,7 +263,7 @@ func joinSummary(r record.Record) string {
 				if len(now) > 1 {
 					on = "for " + t.rim + " "
 				}
-				s += fmt.Sprintf("; %s%s is %s (%s)", on, stepNumber(step), stepState(step.State), step.Title)
+				s += fmt.Sprintf("; %s%s is %s (%s)", on, stepNumber(step), StepState(step.State), step.Title)
 			}
 		}
 	}
@@ -479,7 +479,7 @@ func joinResult(p *page, r record.Record) {
 			if s.EndedAt != nil {
 				when = *s.EndedAt
 			}
-			rows = append(rows, row{cells: []string{t.rim, stepNumber(s), s.Title, stepState(s.State), moment(when)}})
+			rows = append(rows, row{cells: []string{t.rim, stepNumber(s), s.Title, StepState(s.State), moment(when)}})
 			steps = append(steps, s)
 		}
 	}

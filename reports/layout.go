@@ -46,20 +46,31 @@ func (p *page) para(first, text string) {
 // of its own.
 func (p *page) advice(first, text string) {
 	text = flat(text)
-	at := command.FindStringSubmatchIndex(text)
-	if at == nil || utf8.RuneCountInString(first+text) <= p.width {
+	before, command, rest := Advice(text)
+	if command == "" || utf8.RuneCountInString(first+text) <= p.width {
 		p.para(first, text)
 		return
 	}
 	hanging := strings.Repeat(" ", utf8.RuneCountInString(first))
 	indent := hanging[:len(first)-len(strings.TrimLeft(first, " "))] + "  "
-	if before := text[:at[2]]; before != "" || strings.TrimSpace(first) != "" {
-		p.para(first, strings.TrimRight(before, " "))
+	if before != "" || strings.TrimSpace(first) != "" {
+		p.para(first, before)
 	}
-	p.line(indent + text[at[2]:at[3]])
-	if after := strings.TrimLeft(text[at[3]:], "; "); after != "" {
-		p.advice(hanging, after)
+	p.line(indent + command)
+	if rest != "" {
+		p.advice(hanging, rest)
 	}
+}
+
+// Advice cuts a text at the first command in it, for that to stay whole: what comes before it, the command, and what comes
+// after. The command is "" if there is none, and all of the text comes before.
+func Advice(text string) (before, typed, after string) {
+	text = flat(text)
+	at := command.FindStringSubmatchIndex(text)
+	if at == nil {
+		return text, "", ""
+	}
+	return strings.TrimRight(text[:at[2]], " "), text[at[2]:at[3]], strings.TrimLeft(text[at[3]:], "; ")
 }
 
 // command finds a command: at the start of a text or after a colon, up to a semicolon or the end.

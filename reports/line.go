@@ -22,7 +22,7 @@ func line(e record.Event) string {
 			return "  " + e.Server + ": a simulated server"
 		}
 	case record.ServerConnected:
-		return fmt.Sprintf("  %s: signed in, %s, %s", e.Server, SignedIn(e.SignIn), seconds(e.MS))
+		return fmt.Sprintf("  %s: signed in, %s, %s", e.Server, SignedIn(e.SignIn), Seconds(e.MS))
 	case record.ServerFailed:
 		s := "  " + flat(e.Error)
 		for _, hint := range e.Hints {
@@ -30,7 +30,7 @@ func line(e record.Event) string {
 		}
 		return s
 	case record.ServerInspected:
-		return fmt.Sprintf("  %s: Windows %s, %s", e.Server, flat(e.Facts.Windows), cmp.Or(flat(e.Facts.Release()), "no Qlik Sense"))
+		return fmt.Sprintf("  %s: %s", e.Server, Inspected(e.Facts.Windows, e.Facts.Release()))
 	case record.Planned:
 		return "  " + checks.Count(len(e.Changes), "rule", "rules") + " to add" + stands(e.Already, e.Blocked) + after("; digest ", fmt.Sprintf("%.12s", e.SHA256))
 	case record.Replanned:
@@ -62,7 +62,7 @@ func line(e record.Event) string {
 	case record.RemovalEnded:
 		return fmt.Sprintf("  %s: %s: %s", e.Server, e.ID, removalState(e.State, e.Error))
 	case record.JoinStarted:
-		return "  " + strings.Join(wrap(fmt.Sprintf("%s: joining, %s", e.Rim, askedWith(e.QRS, e.Certificate)), 74), "\n    ")
+		return "  " + strings.Join(wrap(fmt.Sprintf("%s: joining, %s", e.Rim, AskedWith(e.QRS, e.Certificate)), 74), "\n    ")
 	case record.StepStarted:
 		return fmt.Sprintf("  %s: step %s, %s ...", e.Rim, e.Guide, e.Title)
 	case record.StepWaiting:
@@ -73,7 +73,7 @@ func line(e record.Event) string {
 		}
 		return s
 	case record.StepEnded:
-		s := fmt.Sprintf("%s: %s%s", e.Rim, stepState(e.State), after(": ", flat(e.Seen)))
+		s := fmt.Sprintf("%s: %s%s", e.Rim, StepState(e.State), after(": ", flat(e.Seen)))
 		return "  " + strings.Join(wrap(s, 74), "\n    ")
 	case record.Proved:
 		p := e.Proof
@@ -98,4 +98,10 @@ func stands(already []record.PlannedRelied, blocked []record.PlannedVoid) string
 	return s
 }
 
-func seconds(ms int64) string { return fmt.Sprintf("%.1f s", float64(ms)/1000) }
+// Inspected is what was read from a server, in the shortest words: its version of Windows and its Qlik Sense release.
+func Inspected(windows, release string) string {
+	return fmt.Sprintf("Windows %s, %s", flat(windows), cmp.Or(flat(release), "no Qlik Sense"))
+}
+
+// Seconds is how long something took.
+func Seconds(ms int64) string { return fmt.Sprintf("%.1f s", float64(ms)/1000) }

@@ -100,7 +100,7 @@ func request(p *page, r record.Record, store, team string, rules []askedRule) {
 	var why []row
 	for _, s := range servers {
 		for _, b := range r.Plan.Blocked {
-			x := []string{s, standsAgainst(b)}
+			x := []string{s, StandsAgainst(b)}
 			if b.Server == s && b.Store == store && b.By == "" && !slices.ContainsFunc(why, func(o row) bool { return slices.Equal(o.cells, x) }) {
 				why = append(why, row{cells: x})
 			}
@@ -243,7 +243,7 @@ func alsoInTheWay(r record.Record, store string) []row {
 	for _, s := range r.Servers {
 		for _, b := range r.Plan.Blocked {
 			if b.Server == s.Name && b.Store == store && b.By != "" {
-				rows = append(rows, row{cells: []string{s.Name, fmt.Sprintf("%d", b.Port), "from " + b.From, cmp.Or(standsAgainst(b), b.By)}})
+				rows = append(rows, row{cells: []string{s.Name, fmt.Sprintf("%d", b.Port), "from " + b.From, cmp.Or(StandsAgainst(b), b.By)}})
 			}
 		}
 	}

@@ -47,7 +47,7 @@ func Text(r record.Record, o Options) []byte {
 		flows(p, r)
 	}
 	findings(p, r, o.Verbose)
-	p.para("", outcome(r))
+	p.para("", Outcome(r))
 	return p.done()
 }
 
@@ -80,7 +80,7 @@ func servers(p *page, r record.Record) {
 		case s.Failure != nil:
 			x.cells[1] = "FAILED: " + strings.TrimPrefix(s.Failure.Error, s.Name+": ")
 		case s.SignIn != nil:
-			x.cells[1], x.cells[2] = SignedIn(*s.SignIn), seconds(s.SignIn.MS)
+			x.cells[1], x.cells[2] = SignedIn(*s.SignIn), Seconds(s.SignIn.MS)
 		}
 		rows = append(rows, x)
 	}
@@ -138,7 +138,7 @@ func difference(width int, r record.Record, server string, verbose bool) (head, 
 	changes := planned(r, server)
 	var words []string
 	for _, c := range changes {
-		words = append(words, state(change(r, c), applying))
+		words = append(words, State(Became(r, c), applying))
 	}
 	rows := changeRows(p, r, changes, verbose)
 	if len(slices.Compact(slices.Clone(words))) > 1 {
@@ -147,7 +147,7 @@ func difference(width int, r record.Record, server string, verbose bool) (head, 
 		}
 	}
 	for i, c := range changes {
-		if done := change(r, c); done.Error != "" {
+		if done := Became(r, c); done.Error != "" {
 			rows[i].under = append(wrapped(p, "      ", done.Error), rows[i].under...)
 		}
 	}
@@ -166,7 +166,7 @@ func difference(width int, r record.Record, server string, verbose bool) (head, 
 	for _, w := range why {
 		p.para("    ", w.label(len(why))+": "+w.why)
 	}
-	if s := requests(r, server); s != "" {
+	if s := Requests(r, server); s != "" {
 		p.para("    ", s)
 	}
 	return tally(words), p.String()
@@ -198,7 +198,7 @@ func changeRows(p *page, r record.Record, changes []record.PlannedChange, verbos
 	_, same := profiles(r)
 	var rows []row
 	for _, c := range changes {
-		x := row{mark: "+ ", cells: []string{checks.List(c.Ports, ","), from(c.From), serves(c.Service, c.Why)}}
+		x := row{mark: "+ ", cells: []string{checks.List(c.Ports, ","), From(c.From), Serves(c.Service, c.Why)}}
 		if !same {
 			x.cells = append(x.cells, "profile "+c.Profiles.String())
 		}
@@ -237,7 +237,7 @@ func everyRule(p *page, r record.Record, verbose bool) {
 	if len(r.Plan.Changes) == 0 {
 		return
 	}
-	s := everyRuleIs(r)
+	s := EveryRule(r)
 	if !verbose {
 		s += " -v shows each one's PowerShell and its undo."
 	}
@@ -245,8 +245,8 @@ func everyRule(p *page, r record.Record, verbose bool) {
 	p.line("")
 }
 
-// everyRuleIs is what the plan's rules have in common.
-func everyRuleIs(r record.Record) string {
+// EveryRule is what the plan's rules have in common.
+func EveryRule(r record.Record) string {
 	s := "Every rule: inbound, allow, TCP"
 	if in, same := profiles(r); same && strings.Contains(in, ",") {
 		s += ", profiles " + in
@@ -280,7 +280,7 @@ func (s *sourced) rows(mark string, more ...string) []row {
 	shared := map[string][]uint16{}
 	slices.Sort(s.ports)
 	for _, port := range s.ports {
-		sources := from(s.sources[port])
+		sources := From(s.sources[port])
 		if shared[sources] == nil {
 			order = append(order, sources)
 		}
@@ -301,7 +301,7 @@ func alreadyRows(relied []record.PlannedRelied, server string) []row {
 		if a.Server != server {
 			continue
 		}
-		by := reliedOn(a)
+		by := ReliedOn(a)
 		if all[by] == nil {
 			order = append(order, by)
 			all[by] = &sourced{}
@@ -315,8 +315,8 @@ func alreadyRows(relied []record.PlannedRelied, server string) []row {
 	return rows
 }
 
-// reliedOn names the rule that makes something right already, or says what does.
-func reliedOn(a record.PlannedRelied) string {
+// ReliedOn names the rule that makes something right already, or says what does.
+func ReliedOn(a record.PlannedRelied) string {
 	switch {
 	case a.By == "":
 		return printable.Line(a.Why)
@@ -353,7 +353,7 @@ func blockedRows(r record.Record, server string) (rows []row, why []obstacle) {
 			all[v.Service] = &sourced{}
 		}
 		all[v.Service].add(v.Port, v.From)
-		reason := standsAgainst(v)
+		reason := StandsAgainst(v)
 		i := slices.IndexFunc(why, func(o obstacle) bool { return o.why == reason })
 		if i < 0 {
 			i = len(why)
@@ -370,13 +370,13 @@ func blockedRows(r record.Record, server string) (rows []row, why []obstacle) {
 	return rows, why
 }
 
-// standsAgainst is why something cannot be opened, without the sources, which stand beside it.
-func standsAgainst(v record.PlannedVoid) string {
+// StandsAgainst is why something cannot be opened, without the sources, which stand beside it.
+func StandsAgainst(v record.PlannedVoid) string {
 	return printable.Line(strings.TrimPrefix(v.Why, "no rule that counts admits "+v.From+": "))
 }
 
-// requests says which ports of a server others are asked to open, and where; "" for none.
-func requests(r record.Record, server string) string {
+// Requests says which ports of a server others are asked to open, and where; "" for none.
+func Requests(r record.Record, server string) string {
 	var ports []uint16
 	var who []string
 	for _, t := range teams {
@@ -478,7 +478,7 @@ func flows(p *page, r record.Record) {
 				now, ok := by[strings.Replace(q.ID, string(q.Phase), string(phase), 1)]
 				x.cells = append(x.cells, cmp.Or(checks.Words(now.Verdict), "-"))
 				if ok {
-					seen = seenOf(now)
+					seen = SeenOf(now)
 				}
 			}
 			x.cells = append(x.cells, seen)
@@ -501,8 +501,8 @@ func proofOfEach(r record.Record) []proof.Proof {
 	return out
 }
 
-// seenOf is what happened to a flow. One that works but was seen by one end alone is not proven.
-func seenOf(q proof.Proof) string {
+// SeenOf is what happened to a flow. One that works but was seen by one end alone is not proven.
+func SeenOf(q proof.Proof) string {
 	if q.Verdict.Works() && q.Level != "proven" {
 		return q.Seen + "; seen by one end alone, so not proven"
 	}
@@ -511,10 +511,8 @@ func seenOf(q proof.Proof) string {
 
 // compared is what a verify found different from the proofs before; it tells whether it wrote anything.
 func compared(p *page, r record.Record) bool {
-	number := map[string]int{}
 	var rows []row
 	for _, c := range r.Verified {
-		number[c.Change]++
 		if c.Change == "new" || c.Change == "fixed" || c.Change == "changed cause" {
 			was := "was " + checks.Words(c.Was) + ", now " + checks.Words(c.Now)
 			if c.Was == c.Now {
@@ -522,6 +520,21 @@ func compared(p *page, r record.Record) bool {
 			}
 			rows = append(rows, row{cells: []string{c.Change, fmt.Sprintf("%s -> %s", c.From, c.To), fmt.Sprintf("%d %s", c.Port, c.Service), was}})
 		}
+	}
+	s := Compared(r)
+	if s == "" {
+		return false
+	}
+	p.para("", s)
+	p.grid("  ", rows)
+	return true
+}
+
+// Compared counts what a verify found different from the proofs before; "" if it compared nothing.
+func Compared(r record.Record) string {
+	number := map[string]int{}
+	for _, c := range r.Verified {
+		number[c.Change]++
 	}
 	first := 0
 	for _, q := range r.Proofs {
@@ -531,12 +544,7 @@ func compared(p *page, r record.Record) bool {
 	}
 	s := counted(counts(number["new"], "new failure", "new failures"), count{number["fixed"], "fixed"}, count{number["changed cause"], "with a changed cause"},
 		count{number["unchanged"], "unchanged"}, count{number["not comparable"], "not comparable"}, count{first, "with no proof to compare with"})
-	if s == "" {
-		return false
-	}
-	p.para("", "since the last proofs: "+s)
-	p.grid("  ", rows)
-	return true
+	return after("since the last proofs: ", s)
 }
 
 // removals are what became of taking the run's rules back, and what stays because it was there before.
@@ -570,26 +578,31 @@ type removalRow struct {
 func removalRows(r record.Record) []removalRow {
 	var rows []removalRow
 	for _, c := range r.Plan.Changes {
-		done := change(r, c)
-		m := removal(r, done)
-		what := ""
-		switch {
-		case done.State == record.There:
-			what = "stays: it was there before this run"
-		case done.State == record.TakenBack && m != nil && m.StartedAt.Before(last(r).StartedAt):
-			what = "was taken back before"
-		case m != nil:
-			what = removalState(m.State, m.Error)
-		case done.State == record.Done || done.State == record.Started || done.State == record.InDoubt:
-			what = removalState("", "")
-		case done.State == record.TakenBack:
-			what = "taken back"
-		default:
-			continue
+		if what, m := Undone(r, c); what != "" {
+			rows = append(rows, removalRow{row{cells: []string{c.Server, checks.List(c.Ports, ","), what}}, m})
 		}
-		rows = append(rows, removalRow{row{cells: []string{c.Server, checks.List(c.Ports, ","), what}}, m})
 	}
 	return rows
+}
+
+// Undone is what became of taking a change back, in words, and its last removal, nil if none was tried; "" if there is
+// nothing to take back.
+func Undone(r record.Record, c record.PlannedChange) (string, *record.Removal) {
+	done := Became(r, c)
+	m := removal(r, done)
+	switch {
+	case done.State == record.There:
+		return "stays: it was there before this run", m
+	case done.State == record.TakenBack && m != nil && m.StartedAt.Before(last(r).StartedAt):
+		return "was taken back before", m
+	case m != nil:
+		return removalState(m.State, m.Error), m
+	case done.State == record.Done || done.State == record.Started || done.State == record.InDoubt:
+		return removalState("", ""), nil
+	case done.State == record.TakenBack:
+		return "taken back", nil
+	}
+	return "", m
 }
 
 // findings shows what is not right, with what to do; what passed is counted. A failure that the plan mends is none.
@@ -597,7 +610,7 @@ func findings(p *page, r record.Record, verbose bool) {
 	passed, none := 0, 0
 	for _, f := range r.Findings {
 		switch {
-		case mended(r, f):
+		case Mended(r, f):
 			continue
 		case f.Verdict == checks.Pass:
 			passed++
@@ -623,8 +636,8 @@ func findings(p *page, r record.Record, verbose bool) {
 	}
 }
 
-// mended tells whether a finding is what the plan that was just made is for.
-func mended(r record.Record, f checks.Finding) bool {
+// Mended tells whether a finding is what the plan that was just made is for.
+func Mended(r record.Record, f checks.Finding) bool {
 	return doing(r) == "plan" && f.Check == "firewall.rule-missing" && r.Change.PlanSHA256 != ""
 }
 

@@ -200,7 +200,7 @@ func summaryBlock(p *page, r record.Record) {
 	}
 	now := "nothing has been changed yet"
 	if begun(r) {
-		now = outcome(r)
+		now = Outcome(r)
 	}
 	rows = append(rows, row{cells: []string{"now", now}})
 	p.line("")
@@ -226,7 +226,7 @@ func waitingFor(r record.Record) []string {
 		for _, o := range why {
 			out = append(out, fmt.Sprintf("Not part of this change, for a rule added here would not open it: TCP %s of %s; %s.", checks.List(o.ports, " "), s.Name, o.why))
 		}
-		if asked := requests(r, s.Name); asked != "" {
+		if asked := Requests(r, s.Name); asked != "" {
 			out = append(out, asked+" of "+s.Name+".")
 		}
 	}
@@ -235,6 +235,16 @@ func waitingFor(r record.Record) []string {
 
 // teams are whose the stores are that rules can be asked for.
 var teams = []struct{ store, team string }{{"policy", "the Active Directory team"}, {"mdm", "the device management team"}}
+
+// Owner is who can change what stands in a store of the firewall.
+func Owner(store string) string {
+	for _, t := range teams {
+		if t.store == store {
+			return t.team
+		}
+	}
+	return cmp.Or(map[string]string{"local": "you"}[store], "whoever set that")
+}
 
 func whyBlock(p *page, r record.Record) {
 	p.block("Why")
@@ -313,7 +323,7 @@ func implementationBlock(p *page, r record.Record) {
 		p.para("3. ", "It runs the test plan. It ends with exit code 0 if everything is proven.")
 		joinPlan(p, r, "4. ")
 		p.line("")
-		p.para("", everyRuleIs(r)+" Local port and remote address as listed, any program, no edge traversal; the group of each is Preflight, and its name begins with preflight-.")
+		p.para("", EveryRule(r)+" Local port and remote address as listed, any program, no edge traversal; the group of each is Preflight, and its name begins with preflight-.")
 		p.line("")
 		for _, names := range alike(p, r) {
 			for _, name := range names {
@@ -487,7 +497,7 @@ func testBlock(p *page, r record.Record) {
 func backOutBlock(p *page, r record.Record) {
 	p.block("Back-out plan")
 	left := slices.DeleteFunc(slices.Clone(r.Plan.Changes), func(c record.PlannedChange) bool {
-		switch change(r, c).State {
+		switch Became(r, c).State {
 		case record.There, record.NotNeeded, record.Void, record.Failed, record.TakenBack:
 			return true
 		}
@@ -531,7 +541,7 @@ func backOutBlock(p *page, r record.Record) {
 		}
 	}
 	for _, c := range r.Plan.Changes {
-		if change(r, c).State == record.There {
+		if Became(r, c).State == record.There {
 			p.line("")
 			p.para("", fmt.Sprintf("%s on %s was there before this run: it stays.", c.ID, c.Server))
 		}
@@ -540,7 +550,7 @@ func backOutBlock(p *page, r record.Record) {
 
 func resultBlock(p *page, r record.Record) {
 	p.block("Result")
-	p.para("", outcome(r))
+	p.para("", Outcome(r))
 	if e := last(r).Error; e != "" {
 		p.para("  ", e)
 	}
@@ -549,15 +559,15 @@ func resultBlock(p *page, r record.Record) {
 		p.line("Rules")
 		var rows []row
 		for _, c := range r.Plan.Changes {
-			done := change(r, c)
-			words, when := state(done, true), ""
+			done := Became(r, c)
+			words, when := State(done, true), ""
 			if done.EndedAt != nil {
 				when = moment(*done.EndedAt)
 			}
 			if m := removal(r, done); m != nil {
 				words = removalState(m.State, m.Error)
 				if m.State != record.Removed && m.State != record.Absent {
-					words = state(done, true) + "; " + words
+					words = State(done, true) + "; " + words
 				}
 				if m.EndedAt != nil {
 					when = moment(*m.EndedAt)
@@ -576,7 +586,7 @@ func resultBlock(p *page, r record.Record) {
 		p.line("Wanted now, and not in the approved plan; none of these was added")
 		var rows []row
 		for _, c := range r.Plan.Unapproved {
-			rows = append(rows, row{mark: "+ ", cells: []string{c.Server, checks.List(c.Ports, ","), from(c.From), serves(c.Service, c.Why)}})
+			rows = append(rows, row{mark: "+ ", cells: []string{c.Server, checks.List(c.Ports, ","), From(c.From), Serves(c.Service, c.Why)}})
 		}
 		p.grid("  ", rows)
 	}
@@ -641,7 +651,7 @@ func flowsResult(p *page, r record.Record) {
 		if q.Verdict.Works() && q.Level == "proven" {
 			continue
 		}
-		why := seenOf(q)
+		why := SeenOf(q)
 		if q.Cause != nil && *q.Cause != "" {
 			why += "; cause: " + *q.Cause
 		}

@@ -25,6 +25,9 @@ func last(r record.Record) record.Command {
 	return record.Command{}
 }
 
+// Named is the run as somebody types it behind a command.
+func Named(r record.Record) string { return printable.Argument(typed(r)) }
+
 // Word is how the last command ended, in one or two words.
 func Word(r record.Record) string {
 	if c := last(r); c.Name != "" && c.EndedAt == nil {
@@ -63,8 +66,8 @@ func Word(r record.Record) string {
 	return "not ready"
 }
 
-// outcome is how the last command ended, in one line.
-func outcome(r record.Record) string {
+// Outcome is how the last command ended, in one line.
+func Outcome(r record.Record) string {
 	if doing(r) == "backout" && Word(r) == "taken back" {
 		return summary(r)
 	}
@@ -128,7 +131,7 @@ type progress struct{ all, added, there, notNeeded, doubt, gone, notInForce int 
 func progressOf(r record.Record) progress {
 	p := progress{all: len(r.Plan.Changes)}
 	for _, planned := range r.Plan.Changes {
-		c := change(r, planned)
+		c := Became(r, planned)
 		switch c.State {
 		case record.Done:
 			p.added++
@@ -148,8 +151,8 @@ func progressOf(r record.Record) progress {
 	return p
 }
 
-// change is what became of a planned change; its state is "" if it was not tried.
-func change(r record.Record, p record.PlannedChange) record.Change {
+// Became is what became of a planned change; its state is "" if it was not tried.
+func Became(r record.Record, p record.PlannedChange) record.Change {
 	for _, c := range r.Changes {
 		if c.ID == p.ID && c.Server == p.Server {
 			return c
@@ -158,8 +161,8 @@ func change(r record.Record, p record.PlannedChange) record.Change {
 	return record.Change{ID: p.ID, Server: p.Server}
 }
 
-// state is how far a change has come, in words. applying tells whether it was to be made by now.
-func state(c record.Change, applying bool) string {
+// State is how far a change has come, in words. applying tells whether it was to be made by now.
+func State(c record.Change, applying bool) string {
 	force := ""
 	switch {
 	case c.State != record.Done && c.State != record.There:
@@ -234,8 +237,8 @@ func after(separator, s string) string {
 	return separator + s
 }
 
-// serves is a service and who dials it: "proxy: qs-rim1, clients".
-func serves(service string, why []string) string {
+// Serves is a service and who dials it: "proxy: qs-rim1, clients".
+func Serves(service string, why []string) string {
 	return service + after(": ", strings.Join(dialled(why), ", "))
 }
 
@@ -267,7 +270,8 @@ func notes(why []string) []string {
 
 var note = regexp.MustCompile(` -> \S+ \d+ \S+ \((.*)\)$`)
 
-func from(sources []string) string { return "from " + strings.Join(sources, " ") }
+// From is a rule's sources in words.
+func From(sources []string) string { return "from " + strings.Join(sources, " ") }
 
 // rims are the rim nodes that the run is about: those that its rules are on or for, or that wait for others; all of them if
 // that is none.
