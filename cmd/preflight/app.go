@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 )
 
 // app is one invocation of the program: its streams, and the flags that every command has.
@@ -30,7 +31,8 @@ type app struct {
 	runs          string // the folder of runs
 	passwordStdin bool
 
-	unread chan answer // what a question that was broken off still reads; nil: none does
+	keys   *term.Terminal // reads secrets; nil before the first
+	unread chan answer    // what a question that was broken off still reads; nil: none does
 
 	result *result
 	done   func() // ends what --timeout began

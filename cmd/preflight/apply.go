@@ -13,7 +13,6 @@ import (
 
 	"github.com/qlik-preflight/preflight/internal/engine"
 	"github.com/qlik-preflight/preflight/internal/printable"
-	"github.com/qlik-preflight/preflight/internal/proof"
 	"github.com/qlik-preflight/preflight/internal/record"
 )
 
@@ -35,24 +34,12 @@ is added. Run again after a failure, it adds only what is still missing.`,
 			if err := approve(j.Dir(), r, digest); err != nil {
 				return errors.Join(err, j.Close())
 			}
-			before := r.InPlace()
 			w, err := a.goOn(cmd, j, r)
 			if err != nil {
 				return err
 			}
 			ctx := cmd.Context()
-			return w.do(ctx,
-				func() error { return w.ConnectAll(ctx) },
-				func() error { return w.Inspect(ctx) },
-				func() error {
-					if before > 0 {
-						return nil // the proofs of before are those of the first time
-					}
-					return w.Prove(ctx, proof.Baseline, false)
-				},
-				func() error { return w.Apply(ctx, "digest", strings.ToLower(digest)) },
-				func() error { return w.Prove(ctx, proof.AfterApply, true) },
-			)
+			return w.do(ctx, w.applying(ctx, "digest", strings.ToLower(digest))...)
 		},
 	}
 	cmd.Flags().StringVar(&digest, "approve", "", "the digest of the approved plan, or its first 12 characters or more")

@@ -36,11 +36,7 @@ asks for --confirm-outage with the site's name. Run again after a failure, it ta
 				return err
 			}
 			w.confirmed = confirm != ""
-			return w.do(ctx,
-				func() error { return onward(w.ConnectAll(ctx)) },
-				func() error { return onward(w.Inspect(ctx)) },
-				func() error { return w.BackOut(ctx, w.confirmed) },
-			)
+			return w.do(ctx, w.backingOut(ctx)...)
 		},
 	}
 	cmd.Flags().StringVar(&confirm, "confirm-outage", "", "the site's name: a running rim may be cut off")

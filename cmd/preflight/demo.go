@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
 	"fmt"
 	"time"
 
@@ -12,8 +11,7 @@ import (
 	"github.com/qlik-preflight/preflight/internal/lab"
 	"github.com/qlik-preflight/preflight/internal/proof"
 	"github.com/qlik-preflight/preflight/internal/record"
-	"github.com/qlik-preflight/preflight/internal/site"
-	"github.com/qlik-preflight/preflight/internal/winrm"
+	"github.com/qlik-preflight/preflight/internal/wizard"
 )
 
 // loopback are times for servers on this machine: nothing there is as slow as a WAN, or as Windows with a refusal.
@@ -21,34 +19,46 @@ var loopback = engine.Times{Dial: 2 * time.Second, Hold: 500 * time.Millisecond,
 
 func (a *app) demoCommand() *cobra.Command {
 	var o lab.Options
+	var f face
 	var headless bool
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "the whole journey on simulated servers; touches nothing real",
 		Long: `demo starts a simulated site on this machine, a central node and rim nodes that answer real WinRM on loopback, and
 takes the rim through the journey: connect, inspect, plan, apply, prove, join, and prove once more by the real services.
-What it does goes to standard error as it
-happens, the result to standard output, and the record into a folder of its own below --runs.`,
+On a terminal the wizard leads through it. With --headless, or without a terminal, nothing is asked: what happens goes to
+standard error, the result to standard output. The record goes into a folder of its own below --runs.`,
 		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.demo(cmd.Context(), o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.check(); err != nil {
+				return err
+			}
+			l, err := startLab(o)
+			if err != nil {
+				return err
+			}
+			defer l.Close()
+			if headless || a.noInput || !a.terminal() && !f.accessible {
+				return a.demo(cmd.Context(), l)
+			}
+			s, err := siteOf(l)
+			if err != nil {
+				return err
+			}
+			g := &guide{app: a, lab: l}
+			return g.lead(cmd.Context(), wizard.Setup{Candidates: []wizard.Candidate{labCandidate(s)}}, f)
+		},
 	}
-	cmd.Flags().BoolVar(&headless, "headless", false, "ask nothing; so far the only way it runs")
+	cmd.Flags().BoolVar(&headless, "headless", false, "ask nothing, draw nothing")
+	f.flags(cmd)
 	scenarioFlag(cmd, &o)
 	a.runsFlag(cmd)
 	return cmd
 }
 
-func (a *app) demo(ctx context.Context, o lab.Options) error {
-	l, err := startLab(o)
-	if err != nil {
-		return err
-	}
-	defer l.Close()
-	text, err := l.SiteFile()
-	if err != nil {
-		return err
-	}
-	s, err := site.Parse("lab.yaml", text)
+// demo takes a simulated site through everything, without a question.
+func (a *app) demo(ctx context.Context, l *lab.Lab) error {
+	s, err := siteOf(l)
 	if err != nil {
 		return err
 	}
@@ -57,14 +67,7 @@ func (a *app) demo(ctx context.Context, o lab.Options) error {
 	if by.QRS, by.Certificate, err = qrs(s, cert, key, root, time.Now()); err != nil {
 		return err
 	}
-	w, err := a.start(s, engine.WinRM{
-		Roots: func(string) (*x509.CertPool, error) {
-			pool := x509.NewCertPool()
-			pool.AppendCertsFromPEM(l.CA())
-			return pool, nil
-		},
-		Password: func(string) winrm.Password { return winrm.Password(l.Password()) },
-	}, "demo", "", record.RunStarted{})
+	w, err := a.start(s, inLab(l), "demo", "", record.RunStarted{})
 	if err != nil {
 		return err
 	}

@@ -30,6 +30,8 @@ var allowed = []struct {
 	{"internal/script", "internal/printable internal/secret internal/facts internal/firewall internal/firewall/rule internal/proof", "scripts know their own input and output"},
 	{"internal/join", "internal/printable internal/secret internal/site internal/facts internal/script", "the steps of a join; it writes no events"},
 	{"reports", "internal/printable checks internal/record internal/proof", "a rendering is a function of the record"},
+	{"internal/wizard", "checks internal/printable internal/secret internal/site internal/record", "the conversation is a value: it draws nothing, and what it leads to is done by others"},
+	{"tui", "internal/printable internal/wizard internal/record internal/site internal/proof internal/facts checks reports", "a screen is a function of the conversation and the record, in the words of the reports"},
 	{"internal/engine", "internal/printable checks internal/site internal/ports internal/facts internal/firewall internal/firewall/rule internal/proof internal/record internal/winrm internal/script internal/secret internal/join", "the only writer of events; it draws nothing"},
 	{"internal/lab/wsman", "", "a server's end of WinRM must not share the client's mistakes"},
 	{"internal/lab/qlik", "", "what Qlik's services answer"},

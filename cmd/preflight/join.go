@@ -1,31 +1,24 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
-	"cmp"
-	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/qlik-preflight/preflight/internal/engine"
 	"github.com/qlik-preflight/preflight/internal/join"
 	"github.com/qlik-preflight/preflight/internal/printable"
-	"github.com/qlik-preflight/preflight/internal/proof"
 	"github.com/qlik-preflight/preflight/internal/record"
-	"github.com/qlik-preflight/preflight/internal/secret"
 	"github.com/qlik-preflight/preflight/internal/site"
 )
 
@@ -75,25 +68,10 @@ everything in the site; it is never sent anywhere, and root.pem beside it proves
 				return err
 			}
 			if by.QRS == nil {
-				by.Person = a.person(w.told.flush)
+				by.Person = person{a.prompts(w.told.flush).Ask}
 			}
 			ctx := cmd.Context()
-			return w.do(ctx,
-				func() error { return w.ConnectAll(ctx) },
-				func() error { return w.Inspect(ctx) },
-				func() error { return w.ProveServices(ctx, proof.Verify, rim) },
-				func() error {
-					broke := w.Join(ctx, rim, by)
-					if broke != nil && !w.CameToRun(rim) {
-						return broke
-					}
-					if err := w.Inspect(ctx); err != nil {
-						return cmp.Or(broke, err)
-					}
-					proven := w.ProveServer(ctx, proof.CloseOut, rim)
-					return cmp.Or(broke, proven)
-				},
-			)
+			return w.do(ctx, w.joining(ctx, rim, by)...)
 		},
 	}
 	cmd.Flags().StringVar(&rim, "rim", "", "the rim node that is to join; may be left out if the site has one")
@@ -202,85 +180,4 @@ func qrs(s site.Site, cert, key, root []byte, now time.Time) (*join.QRS, *record
 	sum := sha256.Sum256(leaf.Raw)
 	return join.NewQRS(join.Options{Address: engine.QRSAddress(s), Host: s.Central().Host, Certificate: pair, Roots: roots}),
 		&record.ClientCertificate{Subject: leaf.Subject.String(), SHA256: hex.EncodeToString(sum[:]), NotAfter: leaf.NotAfter.UTC()}, nil
-}
-
-// person is the operator at a join by hand.
-type person struct {
-	app      *app
-	terminal *os.File // nil: lines come from standard input
-	lines    *bufio.Reader
-	before   func() // shows what there is to read before something is asked
-}
-
-func (a *app) person(before func()) *person {
-	p := &person{app: a, lines: bufio.NewReader(a.stdin), before: before}
-	if in, ok := a.stdin.(*os.File); ok && term.IsTerminal(int(in.Fd())) {
-		p.terminal = in
-	}
-	return p
-}
-
-// OneTimePassword asks for what the QMC shows, without echo.
-func (p *person) OneTimePassword(ctx context.Context) (secret.Text, error) {
-	p.before()
-	const question = "One-time password: "
-	if p.terminal != nil {
-		return p.app.prompt(ctx, p.terminal, question)
-	}
-	fmt.Fprint(p.app.stderr, question+"\n")
-	s, err := p.line(ctx)
-	if errors.Is(err, io.EOF) {
-		err = nil // none was given
-	}
-	return secret.Text(strings.TrimSpace(s)), err
-}
-
-// Confirm asks a question that is answered with yes or no.
-func (p *person) Confirm(ctx context.Context, question string) (join.Answer, error) {
-	p.before()
-	for {
-		fmt.Fprint(p.app.stderr, question+" yes or no: ")
-		if p.terminal == nil {
-			fmt.Fprintln(p.app.stderr)
-		}
-		s, err := p.line(ctx)
-		switch strings.ToLower(strings.TrimSpace(s)) {
-		case "y", "yes":
-			return join.Yes, nil
-		case "n", "no":
-			return join.No, nil
-		}
-		if errors.Is(err, io.EOF) {
-			return join.NoAnswer, nil
-		}
-		if err != nil {
-			return join.NoAnswer, err
-		}
-	}
-}
-
-// line is a line of standard input; at its end the error is io.EOF. A question that was broken off may be reading still:
-// then its line is taken.
-func (p *person) line(ctx context.Context) (string, error) {
-	if p.app.unread == nil {
-		p.app.unread = make(chan answer, 1)
-		go func(to chan answer) {
-			s, err := p.lines.ReadString('\n')
-			to <- answer{strings.TrimRight(s, "\r\n"), err}
-		}(p.app.unread)
-	}
-	select {
-	case <-ctx.Done():
-		fmt.Fprintln(p.app.stderr)
-		return "", ctx.Err()
-	case got := <-p.app.unread:
-		p.app.unread = nil
-		if errors.Is(got.err, io.EOF) && got.text != "" {
-			got.err = nil // the last line has no end
-		}
-		if got.err != nil {
-			got.err = fmt.Errorf("reading standard input: %w", got.err)
-		}
-		return got.text, got.err
-	}
 }

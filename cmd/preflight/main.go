@@ -17,7 +17,11 @@ import (
 	"github.com/qlik-preflight/preflight/internal/site"
 )
 
-func main() { os.Exit(invoke()) }
+func main() {
+	code := invoke()
+	linger()
+	os.Exit(code)
+}
 
 // invoke runs the program as the system started it.
 func invoke() int {
@@ -98,6 +102,7 @@ func ended(err error, called *cobra.Command, stderr io.Writer) int {
 }
 
 func (a *app) rootCommand() *cobra.Command {
+	var asked wizardFlags
 	root := &cobra.Command{
 		Use:   "preflight",
 		Short: "prepare and join Qlik Sense rim nodes",
@@ -105,6 +110,7 @@ func (a *app) rootCommand() *cobra.Command {
 Windows Firewall rules that are missing, proves each port from the other node, and leaves a report for the
 change ticket.
 
+  preflight                              a wizard that leads through all of it
   preflight demo                         the whole journey on simulated servers; touches nothing real
   preflight check -f site.yaml           look; changes nothing
   preflight plan  -f site.yaml           what would be added, with its ticket and its way back
@@ -113,7 +119,12 @@ change ticket.
 		SilenceUsage: true, SilenceErrors: true,
 		Args:              noArguments,
 		PersistentPreRunE: a.prepare,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return a.wizard(cmd, asked) },
 	}
+	asked.flags(root)
+	siteFlag(root, &asked.file)
+	root.Flags().StringVar(&asked.ticket, "ticket", "", "the number of the change ticket")
+	a.runsFlag(root)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{error: err} })
@@ -128,7 +139,6 @@ change ticket.
 		a.checkCommand(), a.planCommand(), a.applyCommand(), a.verifyCommand(), a.joinCommand(), a.backoutCommand(), a.reportCommand(),
 		a.demoCommand(), a.labCommand(), a.explainCommand(), a.scriptsCommand(), a.versionCommand(),
 	)
-	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	return root
 }
 

@@ -29,28 +29,43 @@ func (a *app) passwordFlag(cmd *cobra.Command) {
 // passwords asks for the password of each user of a site: standard input if --password-stdin says so, else the file that
 // PREFLIGHT_PASSWORD_FILE names, else the terminal. A password is never a flag: command lines are seen by others.
 func (a *app) passwords(ctx context.Context, s site.Site) (map[string]winrm.Password, error) {
-	var users []string
-	same := map[string]int{} // Windows knows accounts without regard to case
-	for _, n := range s.Nodes {
-		if _, ok := same[strings.ToLower(n.WinRM.User)]; !ok {
-			same[strings.ToLower(n.WinRM.User)] = len(users)
-			users = append(users, n.WinRM.User)
-		}
-	}
+	users := s.Users()
 	given, err := a.read(ctx, users)
 	if err != nil {
 		return nil, err
 	}
+	return byUser(users, given), nil
+}
+
+// byUser are passwords by user in lower case: Windows knows accounts without regard to case.
+func byUser(users []string, given []winrm.Password) map[string]winrm.Password {
 	passwords := map[string]winrm.Password{}
-	for _, n := range s.Nodes {
-		passwords[n.WinRM.User] = given[same[strings.ToLower(n.WinRM.User)]]
+	for i, user := range users {
+		passwords[strings.ToLower(user)] = given[i]
 	}
-	return passwords, nil
+	return passwords
+}
+
+// fromFile reads the passwords of a site's users from the file that PREFLIGHT_PASSWORD_FILE names; nil if it names none.
+func fromFile(users []string) ([]winrm.Password, error) {
+	file := os.Getenv(passwordFile)
+	if file == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, usage("let "+passwordFile+" name a file that holds the password and nothing else", "reading %s, %s: %w", passwordFile, file, cause(err))
+	}
+	return lines(file, text, users)
 }
 
 // read reads a password for each user, in this order.
 func (a *app) read(ctx context.Context, users []string) ([]winrm.Password, error) {
-	file := os.Getenv(passwordFile)
+	if !a.passwordStdin {
+		if passwords, err := fromFile(users); passwords != nil || err != nil {
+			return passwords, err
+		}
+	}
 	in, isFile := a.stdin.(*os.File)
 	switch {
 	case a.passwordStdin:
@@ -59,20 +74,17 @@ func (a *app) read(ctx context.Context, users []string) ([]winrm.Password, error
 			return nil, usage("", "reading the password from standard input: %w", err)
 		}
 		return lines("standard input", text, users)
-	case file != "":
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return nil, usage("let "+passwordFile+" name a file that holds the password and nothing else", "reading %s, %s: %w", passwordFile, file, cause(err))
-		}
-		return lines(file, text, users)
 	case a.noInput || !isFile || !term.IsTerminal(int(in.Fd())):
 		return nil, usage("give it with --password-stdin, or in a file that "+passwordFile+" names", "the password of %s is missing", printable.Line(users[0]))
 	}
 	var passwords []winrm.Password
 	for _, user := range users {
-		p, err := a.prompt(ctx, in, fmt.Sprintf("Password of %s: ", printable.Line(user)))
-		if err != nil {
-			return nil, err
+		var p winrm.Password
+		for p == "" {
+			var err error
+			if p, err = a.prompt(ctx, in, fmt.Sprintf("Password of %s: ", printable.Line(user))); err != nil {
+				return nil, err
+			}
 		}
 		passwords = append(passwords, p)
 	}
@@ -107,31 +119,30 @@ func (a *app) prompt(ctx context.Context, in *os.File, question string) (winrm.P
 		return "", fmt.Errorf("asking for a password: %w", err)
 	}
 	defer term.Restore(int(in.Fd()), before)
-	terminal := term.NewTerminal(struct {
-		io.Reader
-		io.Writer
-	}{in, a.stderr}, "")
-	for {
-		answered := make(chan answer, 1)
-		go func() {
-			text, err := terminal.ReadPassword(question)
-			answered <- answer{text, err}
-		}()
-		select {
-		case <-ctx.Done():
-			a.unread = answered
+	if a.keys == nil { // one for all questions, as it may have read the next answer already
+		a.keys = term.NewTerminal(struct {
+			io.Reader
+			io.Writer
+		}{in, a.stderr}, "")
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		text, err := a.keys.ReadPassword(question)
+		answered <- answer{text, err}
+	}()
+	select {
+	case <-ctx.Done():
+		a.unread = answered
+		fmt.Fprint(a.stderr, "\r\n")
+		return "", ctx.Err()
+	case got := <-answered:
+		switch {
+		case errors.Is(got.err, io.EOF): // ctrl+c and ctrl+d; raw, they are keys
 			fmt.Fprint(a.stderr, "\r\n")
-			return "", ctx.Err()
-		case got := <-answered:
-			switch {
-			case errors.Is(got.err, io.EOF): // ctrl+c and ctrl+d; raw, they are keys
-				fmt.Fprint(a.stderr, "\r\n")
-				return "", context.Canceled
-			case got.err != nil:
-				return "", fmt.Errorf("asking for a password: %w", got.err)
-			case got.text != "":
-				return winrm.Password(got.text), nil
-			}
+			return "", context.Canceled
+		case got.err != nil:
+			return "", fmt.Errorf("asking for a password: %w", got.err)
 		}
+		return winrm.Password(got.text), nil
 	}
 }

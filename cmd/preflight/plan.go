@@ -17,11 +17,7 @@ paste into the change form, and backout/, PowerShell that takes everything back.
 				return err
 			}
 			ctx := cmd.Context()
-			return w.do(ctx,
-				func() error { return w.ConnectAll(ctx) },
-				func() error { return w.Inspect(ctx) },
-				w.Plan,
-			)
+			return w.do(ctx, w.planning(ctx)...)
 		},
 	}
 	siteFlag(cmd, &file)

@@ -378,7 +378,7 @@ func journal(t *testing.T, runs, name, command string, after int) {
 	}
 	began := time.Date(2026, 11, 24, 10, 18, after, 0, time.UTC)
 	events := []record.Event{
-		record.RunStarted{RunID: name, Site: site.Site{Name: "lab", Release: "1.0.2"}, At: began},
+		record.RunStarted{RunID: name, SiteFile: map[bool]string{true: "/change/lab.yaml"}[command != "demo"], Site: site.Site{Name: "lab", Release: "1.0.2"}, At: began},
 		record.CommandStarted{Name: command, At: began},
 	}
 	if command == "plan" || command == "demo" {

@@ -31,8 +31,21 @@ type session struct {
 	command string
 	journal *record.Journal
 	told    *progress
+	tell    func(record.Event) // is told what happens, if it is not nil
+	quiet   bool               // what happens does not go to standard error
 
 	confirmed bool // the operator said that a running rim may be cut off
+	wizard    bool // led through by questions
+	broke     error
+	filed     filed
+}
+
+// filed is what was written into the run's folder at the end of a command.
+type filed struct {
+	record  []byte
+	sum     string
+	written map[string]bool
+	err     error
 }
 
 // appended is called after each event that a command wrote to its journal; tests end the process there.
@@ -40,6 +53,9 @@ var appended = func() {}
 
 // times are those of a proof, if a test has set them.
 var times *engine.Times
+
+// clock is what the drawn wizard goes by; tests let it run ahead.
+var clock = time.Now
 
 const runsDefault = "preflight-runs"
 
@@ -83,40 +99,49 @@ func (a *app) goOn(cmd *cobra.Command, j *record.Journal, r record.Record) (*ses
 
 // start begins a run of a site with a command.
 func (a *app) start(s site.Site, c engine.Connector, command, ticket string, run record.RunStarted) (*session, error) {
-	j, id, err := newRun(a.runs, s.Name, time.Now())
+	w := &session{app: a, command: command}
+	return w, w.start(s, c, ticket, run)
+}
+
+func (w *session) start(s site.Site, c engine.Connector, ticket string, run record.RunStarted) error {
+	j, id, err := newRun(w.app.runs, s.Name, time.Now())
 	if err != nil {
-		return nil, usage("name another folder with --runs", "%w", err)
+		return usage("name another folder with --runs", "%w", err)
 	}
-	w := &session{app: a, command: command, journal: j, told: newProgress()}
+	w.journal, w.told = j, newProgress()
 	w.Engine, err = engine.New(s, c, j, w.emit)
 	if err == nil {
 		run.RunID, run.Tool = id, tool()
 		err = w.Start(run)
 	}
-	return w.ready(err, ticket)
+	return w.begin(err, ticket)
 }
 
 // resume goes on with a run.
 func (a *app) resume(j *record.Journal, rec record.Record, c engine.Connector, command string) (*session, error) {
-	w := &session{app: a, command: command, journal: j, told: newProgress()}
-	var err error
-	w.Engine, err = engine.Resume(rec, c, j, w.emit)
-	return w.ready(err, "")
+	w := &session{app: a, command: command, journal: j}
+	return w, w.resume(rec, c)
 }
 
-// ready begins the command.
-func (w *session) ready(err error, ticket string) (*session, error) {
+func (w *session) resume(rec record.Record, c engine.Connector) (err error) {
+	w.told = newProgress()
+	w.Engine, err = engine.Resume(rec, c, w.journal, w.emit)
+	return w.begin(err, "")
+}
+
+// begin begins the command. If that is not to be the journal is closed.
+func (w *session) begin(err error, ticket string) error {
 	if err == nil {
 		err = w.Begin(record.CommandStarted{Name: w.command, Run: w.name(), Version: version, Operator: operator(), Ticket: ticket})
 	}
 	if err != nil {
 		w.told.end()
-		return nil, errors.Join(err, w.journal.Close())
+		return errors.Join(err, w.journal.Close())
 	}
 	if times != nil {
 		w.Times = *times
 	}
-	return w, nil
+	return nil
 }
 
 // emit writes an event to the journal, and only then lets anybody see it.
@@ -125,7 +150,12 @@ func (w *session) emit(ev record.Event) error {
 		return err
 	}
 	appended()
-	w.told.add(w.app.stderr, reports.Line(ev))
+	if w.tell != nil {
+		w.tell(ev)
+	}
+	if !w.quiet {
+		w.told.add(w.app.stderr, reports.Line(ev))
+	}
 	if w.app.format == "jsonl" {
 		b, err := record.EncodeEvent(ev)
 		if err != nil {
@@ -140,6 +170,13 @@ func (w *session) emit(ev record.Event) error {
 // exit code.
 func (w *session) do(ctx context.Context, stages ...func() error) (err error) {
 	defer func() { err = errors.Join(err, w.journal.Close()) }()
+	w.perform(ctx, stages...)
+	return w.finish()
+}
+
+// perform runs stages until one breaks the command off, ends the command and writes its files. The error is that its end
+// could not be written down.
+func (w *session) perform(ctx context.Context, stages ...func() error) error {
 	var broke error
 	for _, stage := range stages {
 		if broke = stage(); broke != nil {
@@ -157,7 +194,9 @@ func (w *session) do(ctx context.Context, stages ...func() error) (err error) {
 	if broke != nil && ended != nil && strings.Contains(ended.Error(), broke.Error()) {
 		broke = nil // the same failure once more: of a journal, above all
 	}
-	return w.finish(errors.Join(broke, ended))
+	w.broke = errors.Join(broke, ended)
+	w.filed = w.file()
+	return errors.Join(ended, w.filed.err)
 }
 
 // said is an error in words of its own.
@@ -177,41 +216,46 @@ func onward(err error) error {
 	return err
 }
 
-// finish writes the reports and the result, and ends with the run's exit code. broke is why the command broke off, if it
-// did. What cannot be written any more is said, and does not keep the rest from being shown: the way back above all.
-func (w *session) finish(broke error) error {
+// file writes the reports into the run's folder.
+func (w *session) file() filed {
 	r := w.Record()
 	text, err := reports.JSON(r)
-	sum := fmt.Sprintf("%x", sha256.Sum256(text))
+	f := filed{record: text, sum: fmt.Sprintf("%x", sha256.Sum256(text)), written: map[string]bool{}, err: err}
 	files := []struct {
 		name string
 		data []byte
 	}{{"record.json", text}, {"ticket.txt", nil}, {"gpo-request.txt", reports.PolicyRequest(r)}}
 	if r.Change.PlanSHA256 != "" {
-		files[1].data = reports.Ticket(r, sum)
+		files[1].data = reports.Ticket(r, f.sum)
 	}
-	written := map[string]bool{}
-	for _, f := range files {
+	for _, file := range files {
 		switch {
-		case err != nil:
-		case f.data != nil:
-			err = w.journal.WriteFile(f.name, f.data)
-			written[f.name] = err == nil
+		case f.err != nil:
+		case file.data != nil:
+			f.err = w.journal.WriteFile(file.name, file.data)
+			f.written[file.name] = f.err == nil
 		default:
-			err = w.journal.RemoveFile(f.name) // what an earlier command asked for is not needed any more
+			f.err = w.journal.RemoveFile(file.name) // what an earlier command asked for is not needed any more
 		}
 	}
-	errs := []error{broke, err, w.write(r, text, sum, written)}
-	for _, e := range errs {
+	return f
+}
+
+// finish writes the result, and ends with the run's exit code. What could not be written any more is said, and does not
+// keep the rest from being shown: the way back above all.
+func (w *session) finish() error {
+	r := w.Record()
+	wrote := w.write(r)
+	for _, e := range []error{w.broke, w.filed.err, wrote} {
 		if e != nil {
 			fmt.Fprintf(w.app.stderr, "error: %s\n", printable.Line(e.Error()))
 		}
 	}
-	for _, hint := range w.hints(r, broke) {
+	for _, hint := range w.hints(r, w.broke) {
 		fmt.Fprintf(w.app.stderr, "hint: %s\n", printable.Line(hint))
 	}
 	switch code := r.Verdict.ExitCode; {
-	case code != record.ExitPartly && (errs[1] != nil || errs[2] != nil):
+	case code != record.ExitPartly && (w.filed.err != nil || wrote != nil):
 		return exit(record.ExitInternal)
 	case code != record.ExitPassed:
 		return exit(code)
@@ -220,23 +264,27 @@ func (w *session) finish(broke error) error {
 }
 
 // write writes the result in the format that was asked for.
-func (w *session) write(r record.Record, text []byte, sum string, written map[string]bool) error {
+func (w *session) write(r record.Record) error {
 	var b []byte
 	switch w.app.format {
 	case "json":
-		b = text
+		b = w.filed.record
 	case "jsonl":
 		end := struct {
 			Event string `json:"event"`
 			Data  ending `json:"data"`
-		}{"result", ending{r.Run.ID, r.Run.Simulated, r.Verdict, filepath.Join(w.journal.Dir(), "record.json"), sum}}
+		}{"result", ending{r.Run.ID, r.Run.Simulated, r.Verdict, filepath.Join(w.journal.Dir(), "record.json"), w.filed.sum}}
 		var err error
 		if b, err = json.Marshal(end); err != nil {
 			return err
 		}
 		b = append(printable.JSON(b), '\n')
 	default:
-		b = append(reports.Text(r, reports.Options{Verbose: w.app.verbose}), w.trailer(r, sum, written)...)
+		text := reports.Text
+		if w.wizard {
+			text = reports.Summary
+		}
+		b = append(text(r, reports.Options{Verbose: w.app.verbose}), w.trailer(r)...)
 	}
 	if _, err := w.app.result.Write(b); err != nil {
 		return fmt.Errorf("writing the result: %w", err)
@@ -254,21 +302,22 @@ type ending struct {
 }
 
 // trailer says where things are and what comes next.
-func (w *session) trailer(r record.Record, sum string, written map[string]bool) string {
+func (w *session) trailer(r record.Record) string {
+	written := w.filed.written
 	var b strings.Builder
 	row := func(name, value string) { fmt.Fprintf(&b, "%-8s%s\n", name, value) }
 	if written["record.json"] {
 		row("record", filepath.Join(w.journal.Dir(), "record.json"))
-		row("sha256", sum)
+		row("sha256", w.filed.sum)
 	}
-	if written["ticket.txt"] && w.command != "demo" {
+	if written["ticket.txt"] && w.SiteFile != "" {
 		row("ticket", filepath.Join(w.journal.Dir(), "ticket.txt"))
 	}
 	if written["gpo-request.txt"] {
 		row("request", filepath.Join(w.journal.Dir(), "gpo-request.txt"))
 	}
 	switch {
-	case w.command == "demo":
+	case w.SiteFile == "": // the site has gone with the command
 		if r.BackOut != nil {
 			row("undo", filepath.Join(w.journal.Dir(), "backout"))
 		}
@@ -319,6 +368,8 @@ func (w *session) typed(command string) string {
 func (w *session) hints(r record.Record, broke error) []string {
 	var hints []string
 	switch {
+	case w.SiteFile == "": // the site has gone, and nothing can be done about it
+		return nil
 	case errors.Is(broke, engine.ErrDrift):
 		return []string{"plan again, and have that approved: preflight plan -f " + printable.Argument(w.SiteFile)}
 	case errors.Is(broke, engine.ErrUnconfirmed):
@@ -416,7 +467,7 @@ func (a *app) open(name string) (*record.Journal, record.Record, error) {
 	case err != nil:
 		return nil, r, err
 	}
-	first := record.Beginning{Planned: r.Change.PlanSHA256 != ""}
+	first := record.Beginning{File: r.Run.SiteFile, Planned: r.Change.PlanSHA256 != ""}
 	if len(r.Run.Commands) > 0 {
 		first.Command = r.Run.Commands[0].Name
 	}

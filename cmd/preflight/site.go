@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -26,6 +27,11 @@ func readSite(cmd *cobra.Command, file string) (site.Site, error) {
 	if file == "" {
 		return site.Site{}, usage(cmd.CommandPath()+" -f site.yaml", "%s: -f is missing: which site?", cmd.CommandPath())
 	}
+	return loadSite(file)
+}
+
+// loadSite reads a site file.
+func loadSite(file string) (site.Site, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return site.Site{}, usage("name the site file with -f", "reading the site file %s: %w", file, cause(err))
@@ -79,6 +85,11 @@ func (a *app) connector(ctx context.Context, s site.Site, cas map[string]string)
 	if err != nil {
 		return engine.WinRM{}, err
 	}
+	return connect(cas, func(user string) winrm.Password { return passwords[strings.ToLower(user)] }), nil
+}
+
+// connect reaches servers with the CA certificates that their site names.
+func connect(cas map[string]string, password func(user string) winrm.Password) engine.WinRM {
 	return engine.WinRM{
 		Roots: func(ca string) (*x509.CertPool, error) {
 			roots := x509.NewCertPool()
@@ -87,6 +98,6 @@ func (a *app) connector(ctx context.Context, s site.Site, cas map[string]string)
 			}
 			return roots, nil
 		},
-		Password: func(user string) winrm.Password { return passwords[user] },
-	}, nil
+		Password: password,
+	}
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"github.com/qlik-preflight/preflight/internal/proof"
 	"github.com/qlik-preflight/preflight/internal/site"
 )
 
@@ -32,11 +31,7 @@ a few seconds.`,
 				return err
 			}
 			ctx := cmd.Context()
-			return w.do(ctx,
-				func() error { return onward(w.ConnectAll(ctx)) },
-				func() error { return onward(w.Inspect(ctx)) },
-				func() error { return w.Prove(ctx, proof.Verify, listen || mayListen(w.Site)) },
-			)
+			return w.do(ctx, w.verifying(ctx, listen)...)
 		},
 	}
 	siteFlag(cmd, &file)

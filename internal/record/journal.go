@@ -205,14 +205,15 @@ func Events(dir string) ([]byte, error) {
 type Beginning struct {
 	Name    string // of the folder
 	Site    string
+	File    string // the site file, "" for a site that is in none
 	Command string // the first
 	Planned bool   // it has a plan that can be approved
 	At      time.Time
 }
 
-// Change tells whether the run can be gone on with: check and a verify of a site file leave a record only, the site of a
-// demo has gone with it, and a plan may have broken off before there was one.
-func (s Beginning) Change() bool { return s.Planned && s.Command != "demo" }
+// Change tells whether the run can be gone on with: check and a verify of a site file leave a record only, a simulated site
+// that is in no file has gone, and a plan may have broken off before there was one.
+func (s Beginning) Change() bool { return s.Planned && s.File != "" }
 
 // Runs are the runs below a folder, the newest first. What is not a run's folder is passed over. A folder that does not
 // exist has none.
@@ -247,7 +248,7 @@ func beginning(dir string) (Beginning, bool) {
 		}
 		switch e := e.(type) {
 		case RunStarted:
-			s.Site, s.At = e.Site.Name, e.At
+			s.Site, s.File, s.At = e.Site.Name, e.SiteFile, e.At
 		case CommandStarted:
 			s.Command = cmp.Or(s.Command, e.Name)
 		case Planned:

@@ -659,6 +659,12 @@ func (r *Record) planned(c Change) int {
 	return slices.IndexFunc(r.Plan.Changes, func(p PlannedChange) bool { return p.ID == c.ID && p.Server == c.Server })
 }
 
+// Flows are the flows that the site needs, in their order.
+func (r *Record) Flows() []ports.Flow {
+	flows, _ := ports.Flows(r.Site) // none for a release that is not in the catalogue
+	return flows
+}
+
 // Latest is the latest proof of each flow of the site, in the order of the flows. A flow that was never tried has none; nor
 // has one whose target the run has changed since.
 func (r *Record) Latest() []proof.Proof { return r.latest(func(proof.Proof) bool { return true }) }
@@ -669,14 +675,13 @@ func (r *Record) Tested() []proof.Proof {
 }
 
 func (r *Record) latest(counts func(proof.Proof) bool) []proof.Proof {
-	flows, _ := ports.Flows(r.Site)
 	changed := r.changed()
 	byID := map[string]proof.Proof{}
 	for _, p := range r.Proofs {
 		byID[p.ID] = p
 	}
 	var out []proof.Proof
-	for _, f := range flows {
+	for _, f := range r.Flows() {
 		var latest proof.Proof
 		for _, phase := range proof.Phases {
 			p, ok := byID[proof.ID(phase, f)]
@@ -715,8 +720,7 @@ func (r *Record) changed() map[string]time.Time {
 }
 
 func (r *Record) judge(o Outcome, broke string) Verdict {
-	flows, _ := ports.Flows(r.Site)
-	v := Verdict{Flows: Flows{Total: len(flows)}}
+	v := Verdict{Flows: Flows{Total: len(r.Flows())}}
 	for _, p := range r.Latest() {
 		switch {
 		case p.Verdict.Fails():

@@ -112,6 +112,17 @@ func (s Site) Central() Node {
 	return Node{}
 }
 
+// Users are the accounts that sign in to the site's servers, each once: Windows knows them without regard to case.
+func (s Site) Users() []string {
+	var users []string
+	for _, n := range s.Nodes {
+		if !slices.ContainsFunc(users, func(u string) bool { return strings.EqualFold(u, n.WinRM.User) }) {
+			users = append(users, n.WinRM.User)
+		}
+	}
+	return users
+}
+
 // Rims are the site's rim nodes, in the order of the file.
 func (s Site) Rims() []Node {
 	var rims []Node

@@ -1,0 +1,258 @@
+//go:build !windows
+
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/qlik-preflight/preflight/internal/lab"
+	"github.com/qlik-preflight/preflight/internal/record"
+)
+
+// wizard leads through the wizard in lines, on the lab.
+func (s simulated) wizard(t *testing.T, want int, answers ...string) outcome {
+	t.Helper()
+	o := preflight(t, strings.Join(append(answers, ""), "\n"), "--runs", s.runs, "-f", s.files.Site)
+	if o.code != want {
+		t.Errorf("the wizard: exit code %d, want %d\n%s%s", o.code, want, o.stdout, o.stderr)
+	}
+	return o
+}
+
+// planOf is the plan.json of a folder's only run.
+func planOf(t *testing.T, runs string) []byte {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(runs, "*", "plan.json"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("the plans in %s are %q (%v)", runs, files, err)
+	}
+	b, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// TestSamePlan: the same site gives the same plan, byte for byte, through flags, in lines and drawn.
+func TestSamePlan(t *testing.T) {
+	t.Parallel()
+	s := newLab(t, lab.Options{Scenario: "second-rim"})
+	s.run(t, 0, "plan", "-f", s.files.Site)
+	flags := planOf(t, s.runs)
+
+	s.runs = filepath.Join(t.TempDir(), "lines")
+	s.wizard(t, 0, s.Password(), "", "next", "leave")
+	if lines := planOf(t, s.runs); !bytes.Equal(lines, flags) {
+		t.Errorf("in lines the plan is %s, with flags %s", lines, flags)
+	}
+
+	s.runs = filepath.Join(t.TempDir(), "drawn")
+	v := onScreen(t, "--runs", s.runs, "-f", s.files.Site)
+	v.shows("2/9 Sign-in")
+	v.types(s.Password() + "\r")
+	v.shows("> Ticket")
+	v.types("\r")
+	v.shows("4/9 Inspect", "n next")
+	v.types("n")
+	v.shows("5/9 Review")
+	v.types("w")
+	v.ends(0)
+	if drawn := planOf(t, s.runs); !bytes.Equal(drawn, flags) {
+		t.Errorf("drawn the plan is %s, with flags %s", drawn, flags)
+	}
+}
+
+// TestWizard: in lines a rim is taken from nothing to a node of its site, and the run is one change of three commands, as
+// if they had been typed.
+func TestWizard(t *testing.T) {
+	t.Parallel()
+	s := newLab(t, lab.Options{})
+	o := s.wizard(t, 0, s.Password(), "CHG0031337", "next", "next", "lab", "next", "certificate", s.files.QRSCert, s.files.QRSKey, "yes", "leave")
+	says(t, o.stdout, "lab  CHG0031337  JOINED", "14 of 14 flows proven", "8 rules added", "undo    preflight backout ", "again   preflight verify ")
+	says(t, o.stderr, "Step 2 of 9, Sign-in", "Step 9 of 9, Report", "simulated server")
+	r := s.last(t)
+	var commands []string
+	for _, c := range r.Run.Commands {
+		commands = append(commands, c.Name)
+	}
+	if got := strings.Join(commands, " "); got != "plan apply join" || r.Change.Ticket != "CHG0031337" || r.Change.Approval.How != "site name" || r.Change.Approval.Value != "lab" {
+		t.Errorf("the run's commands are %q, its change %+v, approved %+v", got, r.Change, r.Change.Approval)
+	}
+	checkSteps(t, r, "qs-rim1", allDone...)
+	checkSecrets(t, s, o)
+
+	// The run goes on with commands.
+	s.run(t, 0, "verify", r.Run.ID)
+	s.run(t, 0, "backout", r.Run.ID, "--confirm-outage", "lab")
+}
+
+// checkSecrets: neither the password nor a one-time password nor the client key is in what was written.
+func checkSecrets(t *testing.T, s simulated, o outcome) {
+	t.Helper()
+	key, err := os.ReadFile(s.files.QRSKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets := append([]string{s.Password(), strings.Split(string(key), "\n")[1]}, s.OneTimePasswords()...)
+	files, _ := filepath.Glob(filepath.Join(s.runs, "*", "*"))
+	more, _ := filepath.Glob(filepath.Join(s.runs, "*", "*", "*"))
+	for _, file := range append(files, more...) {
+		b, _ := os.ReadFile(file)
+		o.stdout += string(b)
+	}
+	for _, secret := range secrets {
+		if strings.Contains(o.stdout+o.stderr, secret) {
+			t.Errorf("the secret %q was written", secret)
+		}
+	}
+}
+
+// TestWizardTrouble: what the wizard does about servers and people.
+func TestWizardTrouble(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, scenario string
+		answers        []string // PASSWORD is the lab's
+		code           int
+		says           []string // on standard error
+		commands       string
+	}{
+		{"wrong password", "wrong-password", []string{"PASSWORD", "", "leave"}, 4, []string{"user name or password rejected", "1  password"}, "plan"},
+		{"wrong password twice", "wrong-password", []string{"PASSWORD", "", "password", "PASSWORD", "", "leave"}, 4, []string{"not tried"}, "plan plan"},
+		{"refused", "winrm-down", []string{"PASSWORD", "", "again", "leave"}, 4, []string{"connection refused", "New-Item WSMan:"}, "plan plan"},
+		{"void", "gpo-merge-off", []string{"PASSWORD", "", "next", "leave"}, 3, []string{"VOID", "gpo-request.txt"}, "plan"},
+		{"another name", "", []string{"PASSWORD", "", "next", "next", "LAB", "", "b", "leave"}, 0, []string{`"LAB" is not it: write lab`}, "plan"},
+		{"back and again", "", []string{"PASSWORD", "CHG1", "b", "", "next", "leave"}, 0, []string{"[CHG1]"}, "plan plan"},
+		{"undo", "", []string{"PASSWORD", "", "next", "next", "lab", "undo", "no", "undo", "yes", "leave"}, 0, []string{"Take back the 8 rules", "removed"}, "plan apply backout"},
+		{"prove again", "", []string{"PASSWORD", "", "next", "next", "lab", "again", "leave"}, 0, []string{"prove"}, "plan apply verify"},
+		{"later", "", []string{"PASSWORD", "", "next", "next", "lab", "next", "later", "leave"}, 0, []string{"Step 9 of 9"}, "plan apply"},
+		{"no to the certificate", "", []string{"PASSWORD", "", "next", "next", "lab", "next", "certificate", "no.pem", "no.key", "no", "later", "leave"}, 0, []string{"master key"}, "plan apply"},
+		{"no certificate", "", []string{"PASSWORD", "", "next", "next", "lab", "next", "certificate", "no.pem", "no.key", "yes", "next", "leave"}, 0, []string{"error: reading --qrs-cert no.pem"}, "plan apply"},
+		{"stale", "stale-certificates", []string{"PASSWORD", "", "next", "next", "lab", "next", "leave"}, 3, []string{"CN=old-central-CA"}, "plan apply"},
+		{"the input ends", "", []string{"PASSWORD"}, 2, []string{"error: the answer is missing: Number of the change ticket\nhint: --ticket\n"}, ""},
+		{"the input ends after the plan", "", []string{"PASSWORD", "", "next"}, 2, []string{"the answer is missing: Go on to apply this plan"}, "plan"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := newLab(t, lab.Options{Scenario: test.scenario})
+			var answers []string
+			for _, a := range test.answers {
+				answers = append(answers, strings.ReplaceAll(a, "PASSWORD", s.Password()))
+			}
+			o := s.wizard(t, test.code, answers...)
+			says(t, o.stderr, test.says...)
+			runs, _ := record.Runs(s.runs)
+			if test.commands == "" {
+				if len(runs) > 0 {
+					t.Errorf("there are runs: %+v", runs)
+				}
+				return
+			}
+			if len(runs) != 1 {
+				t.Fatalf("the runs are %+v", runs)
+			}
+			var commands []string
+			for _, c := range s.last(t).Run.Commands {
+				commands = append(commands, c.Name)
+			}
+			if got := strings.Join(commands, " "); got != test.commands {
+				t.Errorf("the run's commands are %q, want %q\n%s", got, test.commands, o.stderr)
+			}
+		})
+	}
+}
+
+// TestWizardJoinsByHand: the one-time password is a secret of the conversation too.
+func TestWizardNewTicket(t *testing.T) {
+	t.Parallel()
+	s := newLab(t, lab.Options{})
+	s.wizard(t, 0, s.Password(), "CHG1", "b", "CHG2", "next", "leave")
+	runs, err := record.Runs(s.runs)
+	if err != nil || len(runs) != 2 {
+		t.Fatalf("the runs are %+v (%v), want one for each ticket", runs, err)
+	}
+	if r := s.last(t); r.Change.Ticket != "CHG2" {
+		t.Errorf("the ticket is %q", r.Change.Ticket)
+	}
+}
+
+// TestWalk: the whole journey on a terminal, on simulated servers: every step is drawn, there is a way back before the
+// approval and none after it, and what the wizard says last stays on the normal screen.
+func TestWalk(t *testing.T) {
+	t.Parallel()
+	runs := filepath.Join(t.TempDir(), "runs")
+	v := onScreen(t, "demo", "--runs", runs)
+	v.shows("1/9 Site", "> ", "simulated servers", "qs-rim1", "nothing has been changed")
+	v.types("\r")
+	v.shows("2/9 Sign-in", "simulated servers", "> Ticket")
+	v.types("CHG0031337\r")
+	v.shows("4/9 Inspect", "CHG0031337", "firewall.rule-missing", "n next")
+	v.types("b")
+	v.shows("2/9 Sign-in", "CHG0031337")
+	v.types("\r")
+	v.shows("4/9 Inspect", "n next")
+	v.types("n")
+	v.shows("5/9 Review", "443,4144", "from 10.0.0.12 10.20.0.0/16", "nothing has been changed")
+	v.types("\r")
+	v.shows("New-NetFirewallRule", "Remove-NetFirewallRule", "esc close")
+	v.types("\x1b")
+	v.shows("from 10.0.0.12 10.20.0.0/16")
+	v.types("?")
+	v.shows("without the wizard: preflight plan -f FILE")
+	v.types("\x1b")
+	v.hides("without the wizard")
+	v.types("n")
+	v.shows("6/9 Apply", "Type the site's name to go on", "4 rules will be added on qs-rim1")
+	v.types("wrong\r")
+	v.shows(`"wrong" is not it: write lab`)
+	v.types("\x7f\x7f\x7f\x7f\x7flab\r")
+	now := v.shows("7/9 Prove", "14 of 14 flows proven", "7/7 proven", "n next")
+	if strings.Contains(now, "b back") || strings.Contains(now, "nothing has been changed") {
+		t.Errorf("after the approval:\n%s", now)
+	}
+	v.types("n")
+	v.shows("8/9 Join", "certificate", "later")
+	v.types("c")
+	v.shows("may do everything in the site")
+	v.types("y")
+	v.shows("9/9 Report", "joined: qs-rim1 is running", "n leave")
+	v.types("n")
+	text := v.ends(0)
+	after := text[strings.LastIndex(text, "\x1b[?1049l")+1:]
+	says(t, after, "lab  CHG0031337  JOINED  simulated servers", "14 of 14 flows proven by the real services", "8 rules added", "record  "+runs)
+	if strings.Contains(after, "\x1b") && strings.Contains(after[strings.Index(after, "lab  CHG"):], "\x1b") {
+		t.Errorf("what stays on the screen is not plain: %q", after)
+	}
+}
+
+// TestBreakingOff: ctrl+c twice leaves at a question; before anything was begun nothing is left, and after the plan the run
+// can be gone on with.
+func TestBreakingOff(t *testing.T) {
+	t.Parallel()
+	s := newLab(t, lab.Options{})
+	v := onScreen(t, "--runs", s.runs, "-f", s.files.Site)
+	v.shows("2/9 Sign-in")
+	v.types("c4nary\x03")
+	v.shows("ctrl+c again")
+	v.types("\x03")
+	if text := v.ends(130); strings.Contains(text, "c4nary") {
+		t.Errorf("the password was shown: %q", text)
+	}
+	if runs, _ := record.Runs(s.runs); len(runs) > 0 {
+		t.Errorf("there are runs: %+v", runs)
+	}
+
+	v = onScreen(t, "--runs", s.runs, "-f", s.files.Site, "--ticket", "CHG1")
+	v.shows("2/9 Sign-in")
+	v.types(s.Password() + "\r")
+	v.shows("4/9 Inspect", "n next")
+	v.types("\x03")
+	v.shows("ctrl+c again")
+	v.types("\x03")
+	says(t, v.ends(130), "next    preflight apply ")
+	s.run(t, 0, "apply", "last", "--approve", s.last(t).Change.PlanSHA256)
+}
