@@ -11,8 +11,8 @@ import (
 
 	tea "github.com/charmbracelet/bubbletea"
 	"github.com/charmbracelet/lipgloss"
-	"golang.org/x/term"
 	"github.com/muesli/termenv"
+	"golang.org/x/term"
 
 	"github.com/qlik-preflight/preflight/internal/wizard"
 )

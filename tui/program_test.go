@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/charmbracelet/x/term"
 	"github.com/charmbracelet/x/vt"
 	"github.com/creack/pty"
+	"golang.org/x/term"
 
 	"github.com/qlik-preflight/preflight/internal/wizard"
 )
@@ -102,7 +102,7 @@ func seconds() func() time.Time {
 func TestRun(t *testing.T) {
 	t.Parallel()
 	s, tty := terminal(t)
-	before, err := term.GetState(tty.Fd())
+	before, err := term.GetState(int(tty.Fd()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestRun(t *testing.T) {
 	if got.err != nil || !got.w.Over() || got.w.Answers().Ticket != "CHG1" {
 		t.Errorf("err = %v, over %v, ticket %q", got.err, got.w.Over(), got.w.Answers().Ticket)
 	}
-	after, err := term.GetState(tty.Fd())
+	after, err := term.GetState(int(tty.Fd()))
 	if err != nil {
 		t.Fatal(err)
 	}
