@@ -87,8 +87,9 @@ type guide struct {
 	lab   *lab.Lab // the simulated site, once there is one
 	quiet bool     // the terminal belongs to what is drawn
 
-	busy   atomic.Bool
-	last   *session // the last command, nil before the first
+	busy   atomic.Bool             // an action is being done
+	runs   atomic.Pointer[session] // its command, once that was begun
+	last   *session                // the last command, nil before the first; while an action is done it is the action's alone
 	site   wizard.Candidate
 	ticket string
 }
@@ -113,7 +114,7 @@ func (g *guide) lead(ctx context.Context, setup wizard.Setup, f face) error {
 	if drawn {
 		g.quiet = true
 		_, err = tui.Run(ctx, w, g, tui.Options{In: a.stdin.(*os.File), Out: a.stdout.(*os.File), Color: f.color, ASCII: f.ascii, Now: clock})
-		if errors.Is(err, tui.ErrTerminal) && g.last == nil && !g.busy.Load() {
+		if errors.Is(err, tui.ErrTerminal) && !g.busy.Load() && g.last == nil {
 			fmt.Fprintf(a.stderr, "note: %s; going on in lines\n", printable.Line(err.Error()))
 			drawn, g.quiet = false, false
 		}
@@ -130,7 +131,12 @@ func (g *guide) lead(ctx context.Context, setup wizard.Setup, f face) error {
 func (g *guide) end(broke error) error {
 	a := g.app
 	if g.busy.Load() {
-		fmt.Fprintf(a.stderr, "error: left while %s was running; its journal holds what was begun\nhint: %s\n", g.last.command, g.last.typed("backout"))
+		fmt.Fprintln(a.stderr, "error: left while servers were being worked on; the journal holds what was begun")
+		if w := g.runs.Load(); w != nil {
+			if r := w.Record(); r.InPlace() > 0 && w.SiteFile != "" {
+				fmt.Fprintf(a.stderr, "hint: to take back what is in: %s\n", w.typed("backout"))
+			}
+		}
 		return exit(record.ExitCancelled)
 	}
 	var code error
@@ -157,6 +163,7 @@ func (g *guide) end(broke error) error {
 func (g *guide) Do(ctx context.Context, action wizard.Action, with wizard.Answers, o wizard.Operator) error {
 	g.busy.Store(true)
 	defer g.busy.Store(false)
+	defer g.runs.Store(nil)
 	w := &session{app: g.app, command: string(action), tell: o.Tell, quiet: g.quiet, wizard: true}
 	var by engine.Joining
 	if action == wizard.DoJoin {
@@ -169,6 +176,7 @@ func (g *guide) Do(ctx context.Context, action wizard.Action, with wizard.Answer
 		return err
 	}
 	g.last = w
+	g.runs.Store(w)
 	switch action {
 	case wizard.DoApply:
 		return w.perform(ctx, w.applying(ctx, "site name", with.Approval)...)

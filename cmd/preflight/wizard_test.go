@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/qlik-preflight/preflight/internal/lab"
 	"github.com/qlik-preflight/preflight/internal/record"
+	"github.com/qlik-preflight/preflight/tui"
 )
 
 // wizard leads through the wizard in lines, on the lab.
@@ -166,7 +168,7 @@ func TestWizardTrouble(t *testing.T) {
 	}
 }
 
-// TestWizardJoinsByHand: the one-time password is a secret of the conversation too.
+// TestWizardNewTicket: with another ticket it is another change.
 func TestWizardNewTicket(t *testing.T) {
 	t.Parallel()
 	s := newLab(t, lab.Options{})
@@ -255,4 +257,17 @@ func TestBreakingOff(t *testing.T) {
 	v.types("\x03")
 	says(t, v.ends(130), "next    preflight apply ")
 	s.run(t, 0, "apply", "last", "--approve", s.last(t).Change.PlanSHA256)
+}
+
+// TestLeavingAtOnce: whoever does not wait for what runs is told that it was running, whether its command was begun or not.
+func TestLeavingAtOnce(t *testing.T) {
+	t.Parallel()
+	var stderr bytes.Buffer
+	g := &guide{app: &app{stderr: &stderr}}
+	g.busy.Store(true)
+	var code exit
+	if err := g.end(tui.ErrInterrupted); !errors.As(err, &code) || code != record.ExitCancelled {
+		t.Errorf("the end is %v", err)
+	}
+	says(t, stderr.String(), "error: left while servers were being worked on")
 }
