@@ -11,7 +11,7 @@ import (
 
 // Summary is what stays on the terminal when the wizard has gone: how the run ended, what it added, and what is not right,
 // with what to do.
-func Summary(r record.Record, _ Options) []byte {
+func Summary(r record.Record) []byte {
 	p := &page{width: 80}
 	words := []string{r.Site.Name}
 	if r.Change.Ticket != "" {

@@ -280,11 +280,11 @@ func (w *session) write(r record.Record) error {
 		}
 		b = append(printable.JSON(b), '\n')
 	default:
-		text := reports.Text
+		b = reports.Text(r, reports.Options{Verbose: w.app.verbose})
 		if w.wizard {
-			text = reports.Summary
+			b = reports.Summary(r)
 		}
-		b = append(text(r, reports.Options{Verbose: w.app.verbose}), w.trailer(r)...)
+		b = append(b, w.trailer(r)...)
 	}
 	if _, err := w.app.result.Write(b); err != nil {
 		return fmt.Errorf("writing the result: %w", err)

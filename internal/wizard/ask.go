@@ -101,9 +101,9 @@ func (w Wizard) ask() Question {
 		q.Default = q.Options[0].Name
 		return q
 	case atCertificate:
-		return Question{ID: "certificate", Kind: Text, Text: "File of the site's client certificate (client.pem)", Default: w.setup.Certificate, Flag: "--qrs-cert", Notes: []string{whereCertificate}}
+		return Question{ID: "certificate", Kind: Text, Text: "File of the site's client certificate (client.pem)", Flag: "--qrs-cert", Notes: []string{whereCertificate}}
 	case atKey:
-		return Question{ID: "key", Kind: Text, Text: "File of its key (client_key.pem)", Default: w.setup.Key, Flag: "--qrs-key", Notes: []string{whereCertificate}}
+		return Question{ID: "key", Kind: Text, Text: "File of its key (client_key.pem)", Flag: "--qrs-key", Notes: []string{whereCertificate}}
 	case atConfirm:
 		q := YesNo("confirm certificate", "Use the site's client certificate for this join?")
 		q.Of, q.Default, q.Flag = w.answers.Rim, no, "--qrs-auth certificate"

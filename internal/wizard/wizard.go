@@ -67,8 +67,6 @@ type Setup struct {
 	Ticket *string // nil to be asked for
 	// Passwords are those of a site's users that need not be asked for.
 	Passwords func(site.Site) (Passwords, error)
-	// Certificate and Key are proposed where a file of the site's client certificate is asked for.
-	Certificate, Key string
 }
 
 // Passwords are passwords by user. Windows knows accounts without regard to case. However a value is printed that they are

@@ -365,7 +365,6 @@ func TestTrouble(t *testing.T) {
 func TestJoin(t *testing.T) {
 	t.Parallel()
 	s := setup()
-	s.Certificate = "client.pem"
 	w := answers(t, begun(t, s), "finance-bi", "secret", "")
 	second := record.ServerInspected{Server: "qs-rim2", Role: site.Rim, Facts: rimIs("installed").(record.ServerInspected).Facts}
 	w = does(t, w, wizard.DoPlan, append(planned(), second)...).Done(nil)
@@ -376,14 +375,15 @@ func TestJoin(t *testing.T) {
 		t.Errorf("after the first rim %s is asked about", q.Of)
 	}
 	w = answers(t, w, "certificate")
-	if q := asks(t, w, "certificate", wizard.Join); q.Default != "client.pem" {
-		t.Errorf("proposed is %q", q.Default)
-	}
-	w = answers(t, w, "", "key.pem")
+	asks(t, w, "certificate", wizard.Join)
+	w = answers(t, w, "client.pem", "key.pem")
 	if q := asks(t, w, "confirm certificate", wizard.Join); q.Default != "no" || !strings.Contains(q.Notes[0], "master key") {
 		t.Errorf("the certificate is asked about as %+v", q)
 	}
-	asks(t, answers(t, w, ""), "join", wizard.Join) // no
+	again := answers(t, w, "", "certificate") // no
+	if q := asks(t, again, "certificate", wizard.Join); q.Default != "client.pem" {
+		t.Errorf("proposed is %q, not what was answered before", q.Default)
+	}
 	w = answers(t, w, "yes")
 	if a := w.Answers(); a.Certificate != "client.pem" || a.Key != "key.pem" || a.ByHand || a.Rim != "qs-rim2" {
 		t.Errorf("the answers are %+v", a)
