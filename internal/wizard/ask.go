@@ -79,11 +79,11 @@ func (w Wizard) ask() Question {
 		q.Options = append(q.Options, Option{"r", again, "when that is put right; what is in is not added twice"})
 		return w.withUndo(q)
 	case atProve:
-		q := Question{ID: "prove", Kind: Choice, Text: "Go on?", Default: next, Options: []Option{{"n", next, "to the report"}, {"r", again, "prove every flow once more"}}}
+		q := Question{ID: "prove", Kind: Choice, Text: "Go on to the report?", Default: next, Options: []Option{{"n", next, "how the run ended, and where everything is"}, {"r", again, "prove every flow once more"}}}
 		if rim := w.nextRim(); rim.at == atJoin {
-			q.Options[0].Text = "to the join of " + rim.answers.Rim
+			q.Text, q.Options[0].Text = "Go on to the join of "+rim.answers.Rim+"?", "nothing is begun before you say how"
 		} else if waiting := w.toJoin(); len(waiting) > 0 {
-			q.Options[0].Text = "to the report: no join of " + strings.Join(waiting, ", ") + " while a check fails"
+			q.Options[0].Text = "no join of " + strings.Join(waiting, ", ") + " while a check fails"
 		}
 		return w.withUndo(q)
 	case atUndo:
