@@ -132,7 +132,7 @@ var ofBackOut = []string{"winrm.sign-in", "server.readable", "backout.complete"}
 
 // All evaluates the catalogue. Findings come in its order, then by server as in the site file.
 func All(in Input) []Finding {
-	var all []Finding
+	all := []Finding{}
 	for _, c := range Catalogue {
 		if in.BackOut && !slices.Contains(ofBackOut, c.ID) {
 			continue

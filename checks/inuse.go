@@ -39,13 +39,13 @@ func portInUse(in Input) []Finding {
 
 // holders judges who listens on the ports that a node needs: a finding for each verdict, f with the rest.
 func holders(f Finding, s facts.Server, needs []ports.Port) []Finding {
-	var foreign, near, kernel, shared, unnamed tally
+	var foreign, near, kernel, shared, likely, unnamed tally
 	for _, p := range needs {
 		for _, l := range s.Listeners.V {
 			if l.Address.Port() != p.Number {
 				continue
 			}
-			switch who := fmt.Sprintf("%s (pid %d) listens", l.Process, l.PID); s.Holder(l) {
+			switch who := fmt.Sprintf("%s (pid %d) listens", l.Process, l.PID); s.Holder(l, p.Part.Starter) {
 			case facts.Foreign:
 				if onlyLoopback(s.Listeners.V, l) {
 					near.add(who+", for the server itself alone, on", p.Number)
@@ -53,13 +53,22 @@ func holders(f Finding, s facts.Server, needs []ports.Port) []Finding {
 					foreign.add(who+" on", p.Number)
 				}
 			case facts.HTTPSys:
-				if runs(s.Services.V, p.Service) {
+				switch {
+				case p.Part.Starter != "": // it starts programs that do not use http.sys, as far as is known
+					unnamed.add("http.sys, of which it is not known that Qlik Sense uses it there, listens on", p.Number)
+				case runs(s.Services.V, p.Service):
 					shared.add(string(p.Service), p.Number)
-				} else {
+				default:
 					kernel.add(string(p.Service), p.Number)
 				}
+			case facts.Likely:
+				likely.add(fmt.Sprintf("%s, as %s starts it, holds", l.Process, p.Part.Starter), p.Number)
 			case facts.UnknownHolder:
-				unnamed.add(fmt.Sprintf("a program whose name is not known (pid %d) listens on", l.PID), p.Number)
+				if l.Process != "" {
+					unnamed.add(who+", and whether it is Qlik Sense's is not known, on", p.Number)
+				} else {
+					unnamed.add(fmt.Sprintf("a program whose name is not known (pid %d) listens on", l.PID), p.Number)
+				}
 			}
 		}
 	}
@@ -79,6 +88,10 @@ func holders(f Finding, s facts.Server, needs []ports.Port) []Finding {
 	add(Unknown, unnamed.portsLast(), "", "", "")
 	if len(out) == 0 {
 		seen := Count(len(needs), "port is", "ports are") + " held by Qlik Sense or by nobody"
+		if by := likely.portsLast(); by != "" {
+			seen += ", likely so: " + by
+			f.Level = facts.Inferred
+		}
 		if also := shared.say(func(service, ports string) string {
 			return fmt.Sprintf("http.sys holds %s while the %s service runs", ports, service)
 		}); also != "" {

@@ -484,6 +484,12 @@ func testBlock(p *page, r record.Record) {
 		p.para("  ", fmt.Sprintf("and %d more, of nodes whose addresses are not known yet", total-n))
 	}
 	p.para("", "A flow counts as proven only if both ends saw the same connection: the target's TCP table shows that very connection and the service speaks, or a listener on the target answers with a key that the dialling node does not have. What could not be tested is called not tested, with the reason; it never counts as passed.")
+	for _, f := range r.Flows() {
+		if f.Speech == "nothing" {
+			p.para("", fmt.Sprintf("The %s on %d waits to be told something: the program that listens there is looked at instead of what it says.", f.Part.Name, f.Port))
+			break
+		}
+	}
 	says := "ready"
 	if len(joining(r)) > 0 {
 		p.para("", "After the join every flow is proven once more, now against the real services: that is the close-out test.")

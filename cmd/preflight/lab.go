@@ -45,6 +45,9 @@ DIR. The other commands work on it from another terminal. There is no QMC: a joi
 			if dir == "" {
 				return usage("preflight lab --write lab", "--write is missing: where should the site file go?")
 			}
+			if _, err := lookUp(o.Release); err != nil {
+				return err
+			}
 			l, err := startLab(o)
 			if err != nil {
 				return err
@@ -75,7 +78,8 @@ A rim is joined with:
 				QRSCert  string `json:"qrs_cert_file"`
 				QRSKey   string `json:"qrs_key_file"`
 				Scenario string `json:"scenario"`
-			}{files.Site, files.CA, files.Password, files.QRSCert, files.QRSKey, o.Scenario})
+				Release  string `json:"release"`
+			}{files.Site, files.CA, files.Password, files.QRSCert, files.QRSKey, o.Scenario, o.Release})
 			if err != nil {
 				return err
 			}
@@ -87,6 +91,7 @@ A rim is joined with:
 		},
 	}
 	cmd.Flags().IntVar(&o.Rims, "rims", 0, "number of rim nodes (default: 1, or what the scenario needs)")
+	cmd.Flags().StringVar(&o.Release, "release", lab.Release, "the release of Qlik Sense that is simulated, as may-2021")
 	cmd.Flags().StringVar(&dir, "write", "", "the folder for the site file; it is made if it is missing")
 	scenarioFlag(cmd, &o)
 	return cmd

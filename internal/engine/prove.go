@@ -45,10 +45,17 @@ func (e *Engine) ProveServices(ctx context.Context, phase proof.Phase, server st
 	})
 }
 
-// ProveServer tries the flows from and to a server, on the services that listen.
+// ProveServer tries the flows from and to a server, on the services that listen. Of those to another rim that waits for its
+// certificates, and on whose port nobody listens yet, it knows no more than before: they are proven when that rim joins.
 func (e *Engine) ProveServer(ctx context.Context, phase proof.Phase, server string) error {
-	return e.prove(ctx, phase, false, func(q proof.Question) bool { return touches(q, server) })
+	return e.prove(ctx, phase, false, func(q proof.Question) bool {
+		early := q.Flow.To != server && q.Reason == proof.NothingListens && e.waits(q.Flow.To)
+		return touches(q, server) && !early
+	})
 }
+
+// waits tells whether a server is a rim that waits for its certificates.
+func (e *Engine) waits(server string) bool { return slices.Contains(e.ToJoin(), server) }
 
 func touches(q proof.Question, server string) bool {
 	return q.Flow.From == server || q.Flow.To == server
@@ -117,7 +124,7 @@ func (e *Engine) question(f ports.Flow, listen bool) proof.Question {
 		return skip(proof.NotTested, "who listens on %s is not known: %s", f.To, to.Listeners.Unknown)
 	}
 	if l, ok := to.Listening(netip.AddrPortFrom(q.Address, f.Port)); ok {
-		q.Target, q.Owner, q.Holder, q.Hold = proof.TargetService, l.Process, to.Holder(l), e.Times.Hold
+		q.Target, q.Owner, q.Holder, q.Hold = proof.TargetService, l.Process, to.Holder(l, f.Part.Starter), e.Times.Hold
 		q.Policy = policy(to, q, l.Process)
 		return q
 	}

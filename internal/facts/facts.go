@@ -141,17 +141,33 @@ type Holder string
 
 const (
 	Qlik          Holder = "qlik"
-	HTTPSys       Holder = "http.sys" // Windows' own web server in the kernel: Qlik Sense and IIS use it alike
+	Likely        Holder = "likely qlik" // by its name and by the service that starts such programs, which runs
+	HTTPSys       Holder = "http.sys"    // Windows' own web server in the kernel: Qlik Sense and IIS use it alike
 	Foreign       Holder = "foreign"
-	UnknownHolder Holder = "unknown" // its process could not be told
+	UnknownHolder Holder = "unknown" // its process could not be told, or whose it is
 )
 
 // programs are Qlik Sense's own that listen on the ports of the catalogue.
 var programs = []string{"repository", "proxy", "engine", "scheduler", "printing"}
 
-// Holder tells whether a listener is Qlik Sense's: by the process ids of its services, else by the program's name.
-func (s Server) Holder(l Listener) Holder {
+// started are the programs that Windows services of Qlik Sense start, and whether those are all of them. PostgreSQL's
+// service is its pg_ctl, which starts postgres (postgresql.org, "pg_ctl", register). Those of the Service Dispatcher are
+// ServiceDispatcher\node\node.exe (help.qlik.com, Qlik Sense April 2018, "Services"); what later releases start was not
+// seen.
+var started = map[string]struct {
+	programs []string
+	all      bool
+}{
+	"QlikSenseRepositoryDatabase": {[]string{"postgres"}, true},
+	"QlikSenseServiceDispatcher":  {[]string{"node"}, false},
+}
+
+// Holder tells whether a listener is Qlik Sense's: by the process ids of its services, else by the program's name. starter
+// is the Windows service that starts what should listen there, "" if that is a service's own program. A program that was
+// started has a process of its own, and a name that others have too: that it is Qlik Sense's is at best likely.
+func (s Server) Holder(l Listener, starter string) Holder {
 	name := strings.ToLower(l.Process)
+	by, other := started[starter]
 	switch {
 	case l.PID == 4:
 		return HTTPSys
@@ -159,8 +175,20 @@ func (s Server) Holder(l Listener) Holder {
 		return Qlik
 	case name == "":
 		return UnknownHolder
+	case other && slices.Contains(by.programs, name):
+		if s.running(starter) {
+			return Likely
+		}
+		return UnknownHolder
+	case other && !by.all:
+		return UnknownHolder
 	}
 	return Foreign
+}
+
+// running tells whether a Windows service is known to run.
+func (s Server) running(service string) bool {
+	return slices.ContainsFunc(s.Services.V, func(sv Service) bool { return strings.EqualFold(sv.Name, service) && sv.State == "Running" })
 }
 
 // ServiceState is what the repository service of a rim says of itself on port 4444, documented since release 1.0 as

@@ -28,7 +28,7 @@ const (
 )
 
 // startQlik makes the site: its certificates, and what its repository service knows.
-func (l *Lab) startQlik() (err error) {
+func (l *Lab) startQlik(version string) (err error) {
 	if l.qlik, err = newCA("qs-central-CA", qlikMark); err != nil {
 		return err
 	}
@@ -41,7 +41,7 @@ func (l *Lab) startQlik() (err error) {
 	}
 	l.key = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})
 	central := qlik.Node{Name: "Central", HostName: "qs-central", Engine: true, Proxy: true, Scheduler: true}
-	l.qrs, err = qlik.NewQRS(Release, central, l.register, l.serviceState)
+	l.qrs, err = qlik.NewQRS(version, central, l.register, l.serviceState)
 	return err
 }
 
@@ -162,7 +162,7 @@ type waiting struct {
 
 // serveSetup answers on a rim's setupPort as its repository service does.
 func (l *Lab) serveSetup(h *host.Host) error {
-	ln, err := h.Listen(setupPort, rimServices[0].pid)
+	ln, err := h.Listen(setupPort, l.services(h)[0].pid)
 	if err != nil {
 		return err
 	}
@@ -180,7 +180,7 @@ func (w *waiting) install(p qlik.Package) error {
 		return errors.New("the certificates are installed already")
 	}
 	if w.unlock == nil {
-		ln, err := w.h.ListenLocally(unlockPort, rimServices[0].pid)
+		ln, err := w.h.ListenLocally(unlockPort, w.l.services(w.h)[0].pid)
 		if err != nil {
 			return err
 		}
@@ -219,7 +219,7 @@ func (l *Lab) comeUp(h *host.Host, p qlik.Package) {
 	own.Leaf, own.PrivateKey = leaf, key
 	h.AddCertificate(installed("root", root))
 	h.AddCertificate(installed("my", leaf))
-	for i, s := range rimServices {
+	for i, s := range l.services(h) {
 		takes := starting
 		if i == 0 {
 			takes = initialising
@@ -227,7 +227,7 @@ func (l *Lab) comeUp(h *host.Host, p qlik.Package) {
 		if !l.wait(takes) {
 			return
 		}
-		if !slices.Contains(p.Services, s.name) {
+		if s.program == "" && !slices.Contains(p.Services, s.name) {
 			continue
 		}
 		err := l.startService(h, s, own)

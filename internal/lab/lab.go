@@ -36,7 +36,7 @@ const Vendor = "preflight lab (simulated server)"
 // User is the account that signs in to the lab's servers.
 const User = `LAB\qs-admin`
 
-// Release is the release that the lab's site runs.
+// Release is the release that a site runs of which nothing else is asked.
 const Release = "1.0.2"
 
 // Lab is a running site.
@@ -48,6 +48,8 @@ type Lab struct {
 	silent   string // the server whose WinRM port refuses connections
 	hosts    []*host.Host
 	winrm    map[string]*wsman.Server
+
+	generation generation
 
 	qlik   *ca // whose root certificate is the site's
 	client tls.Certificate
@@ -68,6 +70,7 @@ type Lab struct {
 type Options struct {
 	Rims     int    // how many rim nodes; 0 is one, or as many as the scenario needs
 	Scenario string // a name in Scenarios; "" is "clean"
+	Release  string // as a site file has it, 1.0.2 or may-2021; "" is Release
 }
 
 // maxRims is how many rim nodes a site of the lab has at most.
@@ -84,9 +87,13 @@ func Start(o Options) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Lab{winrm: map[string]*wsman.Server{}}
+	release, err := releaseOf(cmp.Or(o.Release, Release))
+	if err != nil {
+		return nil, err
+	}
+	l := &Lab{winrm: map[string]*wsman.Server{}, generation: release.generation}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
-	if err := l.start(s, rims); err != nil {
+	if err := l.start(s, rims, release); err != nil {
 		l.Close()
 		return nil, fmt.Errorf("starting the lab: %w", err)
 	}
@@ -115,17 +122,17 @@ func (o Options) choose() (Scenario, int, error) {
 	return s, rims, nil
 }
 
-func (l *Lab) start(s Scenario, rims int) (err error) {
+func (l *Lab) start(s Scenario, rims int, r release) (err error) {
 	if l.ca, err = newCA("preflight lab CA", nil); err != nil {
 		return err
 	}
-	if err := l.startQlik(); err != nil {
+	if err := l.startQlik(r.version); err != nil {
 		return err
 	}
 	l.accepted = random()
 	l.password = l.accepted
 	network := host.NewNetwork()
-	l.site = site.Site{Name: "lab", Release: Release, WinRM: site.WinRM{User: User, Transport: "https", Auth: "basic", CA: CAFile}, Clients: site.Networks{clients}}
+	l.site = site.Site{Name: "lab", Release: r.name, WinRM: site.WinRM{User: User, Transport: "https", Auth: "basic", CA: CAFile}, Clients: site.Networks{clients}}
 	var joined []*host.Host
 	for i := range rims + 1 {
 		name, role := "qs-central", site.Central
@@ -139,7 +146,7 @@ func (l *Lab) start(s Scenario, rims int) (err error) {
 		l.site.Nodes = append(l.site.Nodes, site.Node{
 			Name: name, Role: role, Host: name, Services: []site.Service{site.Repository, site.Proxy, site.Engine, site.Scheduler},
 		})
-		furnish(h)
+		furnish(h, r.product)
 		in := i == 0 || s.joined != nil && s.joined(i, rims)
 		if in && i > 0 {
 			joined = append(joined, h)
@@ -148,7 +155,7 @@ func (l *Lab) start(s Scenario, rims int) (err error) {
 			return err
 		}
 	}
-	openByHand(l.hosts[0], joined)
+	l.openByHand(joined)
 	if s.change != nil {
 		if err := s.change(l); err != nil {
 			return err
@@ -205,6 +212,28 @@ func (l *Lab) serveTLS(h *host.Host, port uint16, pid int, cert tls.Certificate)
 			l.work.Go(func() {
 				defer c.Close()
 				io.Copy(io.Discard, tls.Server(c, config))
+			})
+		}
+	})
+	l.onClose(func() { ln.Close() })
+	return nil
+}
+
+// serveSilence takes connections and waits to be told something, as a database does.
+func (l *Lab) serveSilence(h *host.Host, port uint16, pid int) error {
+	ln, err := h.Listen(port, pid)
+	if err != nil {
+		return err
+	}
+	l.spawn(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			l.work.Go(func() {
+				defer c.Close()
+				io.Copy(io.Discard, c)
 			})
 		}
 	})

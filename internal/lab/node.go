@@ -21,26 +21,86 @@ var (
 // service is a service of Qlik Sense on a node, with the ports that the other nodes dial. The lab knows them on its own
 // and not from the product's catalogue.
 type service struct {
-	name  string
-	pid   int
-	ports []uint16
+	name    string
+	pid     int
+	ports   []uint16
+	program string // what listens, a process that the service has started; "" for the service itself
 }
 
 // windows is the name of its Windows service.
-func (s service) windows() string { return "QlikSense" + s.name + "Service" }
-
-var centralServices = []service{
-	{"Repository", 2104, []uint16{4241, 4242}},
-	{"Proxy", 2380, []uint16{443, 4144, 4243}},
-	{"Engine", 2512, nil},
-	{"Scheduler", 2640, []uint16{5050, 5051}},
+func (s service) windows() string {
+	if s.program != "" {
+		return "QlikSense" + s.name
+	}
+	return "QlikSense" + s.name + "Service"
 }
 
-var rimServices = []service{
-	{"Repository", 1988, []uint16{4241, 4242, setupPort}},
-	{"Proxy", 2216, []uint16{443, 4144, 4243}},
-	{"Engine", 2344, nil},
-	{"Scheduler", 2472, []uint16{5051}},
+// listens is the process that has the service's ports.
+func (s service) listens() int {
+	if s.program != "" {
+		return s.pid + 4
+	}
+	return s.pid
+}
+
+// generation is what the nodes of some releases run, the repository service first.
+type generation struct {
+	central, rim []service
+	rimsTalk     bool // rims dial each other, not the central node alone
+}
+
+// guide is release 1.0.2, as its multi-node guide has it.
+var guide = generation{
+	central: []service{
+		{name: "Repository", pid: 2104, ports: []uint16{4241, 4242}},
+		{name: "Proxy", pid: 2380, ports: []uint16{443, 4144, 4243}},
+		{name: "Engine", pid: 2512},
+		{name: "Scheduler", pid: 2640, ports: []uint16{5050, 5051}},
+	},
+	rim: []service{
+		{name: "Repository", pid: 1988, ports: []uint16{4241, 4242, setupPort}},
+		{name: "Proxy", pid: 2216, ports: []uint16{443, 4144, 4243}},
+		{name: "Engine", pid: 2344},
+		{name: "Scheduler", pid: 2472, ports: []uint16{5051}},
+	},
+}
+
+// synchronised are 2.x and 3.x: each node has a database of its own, which only the node itself uses.
+var synchronised = generation{
+	rimsTalk: true,
+	central: []service{
+		{name: "Repository", pid: 2104, ports: []uint16{4239, 4241, 4242}},
+		{name: "Proxy", pid: 2380, ports: []uint16{443, 4243, 4244}},
+		{name: "Engine", pid: 2512, ports: []uint16{4747}},
+		{name: "Scheduler", pid: 2640, ports: []uint16{5050}},
+		{name: "ServiceDispatcher", pid: 1820, ports: []uint16{4900}, program: "node"},
+	},
+	rim: []service{
+		{name: "Repository", pid: 1988, ports: []uint16{4239, 4241, 4242, setupPort}},
+		{name: "Proxy", pid: 2216, ports: []uint16{443, 4243, 4244}},
+		{name: "Engine", pid: 2344, ports: []uint16{4747}},
+		{name: "Scheduler", pid: 2472, ports: []uint16{5151}},
+	},
+}
+
+// shared are June 2017 and later: the site has one database, on the central node.
+var shared = generation{
+	rimsTalk: true,
+	central: []service{
+		{name: "Repository", pid: 2104, ports: []uint16{4239, 4242}},
+		{name: "Proxy", pid: 2380, ports: []uint16{443, 4243, 4244}},
+		{name: "Engine", pid: 2512, ports: []uint16{4747}},
+		{name: "Scheduler", pid: 2640, ports: []uint16{5050}},
+		{name: "ServiceDispatcher", pid: 1820, ports: []uint16{4900, 4949}, program: "node"},
+		{name: "RepositoryDatabase", pid: 1604, ports: []uint16{databasePort}, program: "postgres"},
+	},
+	rim: []service{
+		{name: "Repository", pid: 1988, ports: []uint16{4239, 4242, setupPort}},
+		{name: "Proxy", pid: 2216, ports: []uint16{443, 4243, 4244}},
+		{name: "Engine", pid: 2344, ports: []uint16{4747}},
+		{name: "Scheduler", pid: 2472, ports: []uint16{5151}},
+		{name: "ServiceDispatcher", pid: 1732, ports: []uint16{4900, 4949}, program: "node"},
+	},
 }
 
 // The ports of the repository service: where the central node's is asked, where a rim's waits for certificates and tells
@@ -51,24 +111,27 @@ const (
 	unlockPort = 4570
 )
 
-// forClients tells whether people's browsers use a port.
-func forClients(port uint16) bool { return port == 443 || port == 4144 }
+// databasePort is where the site's PostgreSQL is. It says nothing until it is told something.
+const databasePort = 4432
 
-// services are those of a node.
+// forClients tells whether people's browsers use a port.
+func forClients(port uint16) bool { return port == 443 || port == 4144 || port == 4244 }
+
+// services are those of a node, the repository service first.
 func (l *Lab) services(h *host.Host) []service {
 	if h == l.central() {
-		return centralServices
+		return l.generation.central
 	}
-	return rimServices
+	return l.generation.rim
 }
 
-// furnish gives a server what a Windows Server has anyway.
-func furnish(h *host.Host) {
+// furnish gives a server what a Windows Server has anyway, and the product.
+func furnish(h *host.Host, product string) {
 	h.AddRule("local", "WINRM-HTTP-In-TCP", "v2.29|Action=Allow|Active=TRUE|Dir=In|Protocol=6|Profile=Domain|Profile=Private|LPort=5985|App=System|Name=Windows Remote Management (HTTP-In)|Desc=|EmbedCtxt=Windows Remote Management|")
 	h.AddRule("local", "{5d0aa3b4-64f3-4c1e-9d51-0f6a5a0f2f11}", "v2.29|Action=Allow|Active=TRUE|Dir=In|Protocol=6|LPort=5986|Name=WinRM HTTPS|")
 	h.AddRule("local", "RemoteDesktop-UserMode-In-TCP", "v2.29|Action=Allow|Active=TRUE|Dir=In|Protocol=6|LPort=3389|App=%SystemRoot%\\system32\\svchost.exe|Svc=termservice|Name=Remote Desktop - User Mode (TCP-In)|Desc=|EmbedCtxt=Remote Desktop|")
 	h.AddRule("local", "FPS-SMB-In-TCP", "v2.29|Action=Allow|Active=FALSE|Dir=In|Protocol=6|Profile=Private|LPort=445|App=System|Name=File and Printer Sharing (SMB-In)|Desc=|EmbedCtxt=File and Printer Sharing|")
-	h.AddRelease("Qlik Sense 1.0.2")
+	h.AddRelease(product)
 }
 
 // run starts a node. One that is in its site holds certificates and all its services run. Else it is a rim whose
@@ -86,7 +149,8 @@ func (l *Lab) run(h *host.Host, in bool) error {
 		}
 	}
 	if !in {
-		h.StartService(rimServices[0].windows(), rimServices[0].pid, rimServices[0].name)
+		repository := l.services(h)[0]
+		h.StartService(repository.windows(), repository.pid, repository.name)
 		return nil
 	}
 	own, err := l.qlik.issue(h.Name)
@@ -119,23 +183,28 @@ func (l *Lab) startService(h *host.Host, s service, own tls.Certificate) error {
 		case port == setupPort: // it listens all the time
 		case port == qrsPort && h == l.central():
 			err = l.serveQRS(h, s.pid, own)
+		case port == databasePort:
+			err = l.serveSilence(h, port, s.listens())
 		default:
-			err = l.serveTLS(h, port, s.pid, own)
+			err = l.serveTLS(h, port, s.listens(), own)
 		}
 		if err != nil {
 			return fmt.Errorf("starting %s on %s: %w", s.windows(), h.Name, err)
 		}
 	}
 	h.StartService(s.windows(), s.pid, s.name)
+	if s.program != "" {
+		h.AddProcess(s.listens(), s.program)
+	}
 	return nil
 }
 
 // openByHand adds what somebody once did by hand for the rims that have joined: for each service a rule on the central
-// node for exactly those rims, and one on each of them for the central node; the ports that browsers use are open for
-// the clients, too.
-func openByHand(central *host.Host, joined []*host.Host) {
-	open := func(h *host.Host, services []service, from []netip.Prefix) {
-		for _, s := range services {
+// node for exactly those rims, and one on each of them for the central node and, where the release wants it, the other
+// rims; the ports that browsers use are open for the clients, too.
+func (l *Lab) openByHand(joined []*host.Host) {
+	open := func(h *host.Host, from []netip.Prefix) {
+		for _, s := range l.services(h) {
 			browsers, others := split(s.ports)
 			addByHand(h, "Qlik Sense "+strings.ToLower(s.name), others, from...)
 			addByHand(h, "Qlik Sense hub and QMC", browsers, append(slices.Clone(from), clients)...)
@@ -144,10 +213,16 @@ func openByHand(central *host.Host, joined []*host.Host) {
 	var from []netip.Prefix
 	for _, h := range joined {
 		from = append(from, host32(h))
-		open(h, rimServices, []netip.Prefix{host32(central)})
+	}
+	for i, h := range joined {
+		others := []netip.Prefix{host32(l.central())}
+		if l.generation.rimsTalk {
+			others = append(others, slices.Delete(slices.Clone(from), i, i+1)...)
+		}
+		open(h, others)
 	}
 	if len(joined) > 0 {
-		open(central, centralServices, from)
+		open(l.central(), from)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/qlik-preflight/preflight/internal/firewall"
 	"github.com/qlik-preflight/preflight/internal/site"
@@ -16,72 +15,59 @@ import (
 type Speech string
 
 const (
-	TLS  Speech = "tls"
-	HTTP Speech = "http"
+	TLS     Speech = "tls"
+	HTTP    Speech = "http"
+	Nothing Speech = "nothing" // it waits to be told something: only the connection itself shows that it is there
 )
 
-// Port is one inbound TCP port of a role.
+// Port is one inbound TCP port: who listens on it, and who dials it.
 type Port struct {
 	Number  uint16
+	On      site.Role    // the nodes that listen on it; "" for those of any role
 	Service site.Service // whose port it is: a node without it does not need the port
+	Part    Part         // what of that service listens, where it is a program of its own
+	From    []Dialler    // the nodes that dial it; none if only clients do
+	Clients bool         // people's browsers use it too
 	Speech  Speech
 	Purpose string
-	Clients bool // people's browsers use it too
+	Carried bool // no source for that very release shows the port: those before and after it do
 }
 
-// Release is a catalogue entry.
-type Release struct {
-	Name         string
-	Central, Rim []Port
-	Source       string
+// Dialler is the nodes that dial a port: those of a role that run a service, each of them "" for any.
+type Dialler struct {
+	Role    site.Role
+	Service site.Service
 }
 
-// catalogue holds the releases. 1.0.2 is the multi-node guide's table, exactly, although every later source prints
-// 4244 for its 4144 and 5151 for its 5051.
-var catalogue = []Release{{
-	Name:   "1.0.2",
-	Source: "multi-node guide for Qlik Sense 1.0.2",
-	Central: []Port{
-		{443, site.Proxy, TLS, "browsers and the other nodes' services, https", true},
-		{4144, site.Proxy, TLS, "Windows authentication of the proxy", true},
-		{4241, site.Repository, TLS, "synchronisation between repositories", false},
-		{4242, site.Repository, TLS, "repository API", false},
-		{4243, site.Proxy, TLS, "proxy API", false},
-		{5050, site.Scheduler, TLS, "master scheduler", false},
-		{5051, site.Scheduler, TLS, "slave scheduler", false},
-	},
-	Rim: []Port{
-		{443, site.Proxy, TLS, "browsers and the other nodes' services, https", true},
-		{4144, site.Proxy, TLS, "Windows authentication of the proxy", true},
-		{4241, site.Repository, TLS, "synchronisation between repositories", false},
-		{4242, site.Repository, TLS, "repository API", false},
-		{4243, site.Proxy, TLS, "proxy API", false},
-		{4444, site.Repository, HTTP, "the central node sends the certificate here", false},
-		{5051, site.Scheduler, TLS, "slave scheduler", false},
-	},
-}}
+func (d Dialler) includes(n site.Node) bool {
+	return (d.Role == "" || d.Role == n.Role) && (d.Service == "" || n.Runs(d.Service))
+}
 
-// Lookup finds a catalogue entry.
-func Lookup(release string) (Release, error) {
-	var names []string
-	for _, r := range catalogue {
-		if r.Name == release {
-			return r, nil
-		}
-		names = append(names, r.Name)
+func (d Dialler) String() string {
+	switch {
+	case d.Service == site.Repository:
+		return "every other node"
+	case d.Role != "" && d.Service != "":
+		return fmt.Sprintf("%ss with %s", d.Role, d.Service)
+	case d.Service != "":
+		return fmt.Sprintf("%s nodes", d.Service)
+	case d.Role == site.Rim:
+		return "rims"
 	}
-	return Release{}, fmt.Errorf("release %q is not in the port catalogue; it has %s", release, strings.Join(names, ", "))
+	return fmt.Sprintf("%s node", d.Role)
+}
+
+// Part is a program that listens for a service and is not the service's own.
+type Part struct {
+	Name    string
+	Starter string // the Windows service that starts it
 }
 
 // Of is what the catalogue says a node needs: the ports of its role whose service it runs.
 func (r Release) Of(n site.Node) []Port {
-	all := r.Rim
-	if n.Role == site.Central {
-		all = r.Central
-	}
 	var ports []Port
-	for _, p := range all {
-		if n.Runs(p.Service) {
+	for _, p := range r.Ports {
+		if (p.On == "" || p.On == n.Role) && n.Runs(p.Service) {
 			ports = append(ports, p)
 		}
 	}
@@ -94,31 +80,37 @@ type Flow struct {
 	To      string       `json:"to"`
 	Port    uint16       `json:"port"`
 	Service site.Service `json:"service"`
+	Part    Part         `json:"-"`
 	Speech  Speech       `json:"-"`
 	Why     string       `json:"why"`
 }
 
 func (f Flow) String() string { return fmt.Sprintf("%s -> %s %d %s", f.From, f.To, f.Port, f.Service) }
 
-// Flows are the site's flows: the central node dials each rim on the rim's ports and each rim the central node on its
-// own, sorted by source, destination and port in the order of the site file.
+// Flows are the site's flows: each node dials the others on those of their ports that the release says. They are sorted by
+// source, destination and port: the central node comes first, the rims in the order of the site file.
 func Flows(s site.Site) ([]Flow, error) {
 	r, err := Lookup(s.Release)
 	if err != nil {
 		return nil, err
 	}
 	var flows []Flow
-	add := func(from, to site.Node) {
-		for _, p := range r.Of(to) {
-			flows = append(flows, Flow{From: from.Name, To: to.Name, Port: p.Number, Service: p.Service, Speech: p.Speech, Why: p.Purpose})
+	nodes := append([]site.Node{s.Central()}, s.Rims()...)
+	var needs [][]Port // of each node
+	for _, n := range nodes {
+		needs = append(needs, r.Of(n))
+	}
+	for _, from := range nodes {
+		for i, to := range nodes {
+			if from.Name == to.Name {
+				continue
+			}
+			for _, p := range needs[i] {
+				if slices.ContainsFunc(p.From, func(d Dialler) bool { return d.includes(from) }) {
+					flows = append(flows, Flow{From: from.Name, To: to.Name, Port: p.Number, Service: p.Service, Part: p.Part, Speech: p.Speech, Why: p.Purpose})
+				}
+			}
 		}
-	}
-	central := s.Central()
-	for _, rim := range s.Rims() {
-		add(central, rim)
-	}
-	for _, rim := range s.Rims() {
-		add(rim, central)
 	}
 	return flows, nil
 }

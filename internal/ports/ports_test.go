@@ -58,8 +58,8 @@ func TestGuide(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	table := func(ports []Port) (rows []string) {
-		for _, p := range ports {
+	table := func(role site.Role) (rows []string) {
+		for _, p := range r.Of(node("n", role, site.Services...)) {
 			row := fmt.Sprintf("%d %s %s", p.Number, p.Service, p.Speech)
 			if p.Clients {
 				row += " clients"
@@ -71,11 +71,11 @@ func TestGuide(t *testing.T) {
 		}
 		return rows
 	}
-	same(t, "central", table(r.Central), []string{
+	same(t, "central", table(site.Central), []string{
 		"443 proxy tls clients", "4144 proxy tls clients", "4241 repository tls", "4242 repository tls", "4243 proxy tls",
 		"5050 scheduler tls", "5051 scheduler tls",
 	})
-	same(t, "rim", table(r.Rim), []string{
+	same(t, "rim", table(site.Rim), []string{
 		"443 proxy tls clients", "4144 proxy tls clients", "4241 repository tls", "4242 repository tls", "4243 proxy tls",
 		"4444 repository http", "5051 scheduler tls",
 	})
@@ -85,39 +85,165 @@ func TestGuide(t *testing.T) {
 func TestCatalogue(t *testing.T) {
 	names := map[string]bool{}
 	for _, r := range catalogue {
-		if names[r.Name] || r.Source == "" {
-			t.Errorf("%s: twice, or without its source", r.Name)
+		if names[r.Name] || len(r.Sources) == 0 || r.New == "" || r.Sure == "" {
+			t.Errorf("%s: twice, or without its sources, or not described", r.Name)
 		}
 		names[r.Name] = true
-		for role, ports := range map[site.Role][]Port{site.Central: r.Central, site.Rim: r.Rim} {
-			if !slices.IsSortedFunc(ports, func(a, b Port) int { return int(a.Number) - int(b.Number) }) {
-				t.Errorf("%s %s: not sorted", r.Name, role)
+		for _, s := range r.Sources {
+			if s.What == "" || s.Where == "" && s != guide {
+				t.Errorf("%s: a source without an address: %+v", r.Name, s)
 			}
-			for _, p := range ports {
-				switch {
-				case p.Number == 4570:
-					t.Errorf("%s %s: 4570 answers on localhost only and is never opened", r.Name, role)
-				case p.Number == 4444 && role == site.Central:
-					t.Errorf("%s: 4444 is opened on rims only", r.Name)
-				case !slices.Contains(site.Services, p.Service):
-					t.Errorf("%s %s %d: service %q is not one", r.Name, role, p.Number, p.Service)
-				case p.Clients && p.Service != site.Proxy:
-					t.Errorf("%s %s %d: browsers talk to the proxy only", r.Name, role, p.Number)
+		}
+		for _, n := range r.Notes {
+			if n.Ports == "" || n.Why == "" {
+				t.Errorf("%s: half a note: %+v", r.Name, n)
+			}
+		}
+		if !slices.IsSortedFunc(r.Ports, func(a, b Port) int { return int(a.Number) - int(b.Number) }) {
+			t.Errorf("%s: not sorted", r.Name)
+		}
+		for _, p := range r.Ports {
+			switch {
+			case p.Number == 4570:
+				t.Errorf("%s: 4570 answers on localhost only and is never opened", r.Name)
+			case p.Number == 4444 && (p.On != site.Rim || p.Speech != HTTP || len(p.From) != 1 || p.From[0] != central):
+				t.Errorf("%s: 4444 is the rims' alone, plain HTTP, and for the central node", r.Name)
+			case !slices.Contains(site.Services, p.Service):
+				t.Errorf("%s %d: service %q is not one", r.Name, p.Number, p.Service)
+			case p.Clients && p.Service != site.Proxy:
+				t.Errorf("%s %d: browsers talk to the proxy only", r.Name, p.Number)
+			case len(p.From) == 0 && !p.Clients:
+				t.Errorf("%s %d: nobody dials it", r.Name, p.Number)
+			case p.Speech == "" || p.Purpose == "":
+				t.Errorf("%s %d: no speech or no purpose", r.Name, p.Number)
+			case (p.Part.Name == "") != (p.Part.Starter == ""):
+				t.Errorf("%s %d: half a part: %+v", r.Name, p.Number, p.Part)
+			case p.Speech == Nothing && p.Part.Starter == "":
+				t.Errorf("%s %d: it says nothing, and it is not told who may listen", r.Name, p.Number)
+			}
+			for _, on := range []site.Role{site.Central, site.Rim} {
+				twice := 0
+				for _, q := range r.Of(node("n", on, site.Services...)) {
+					if q.Number == p.Number {
+						twice++
+					}
+				}
+				if twice > 1 {
+					t.Errorf("%s %d: twice on the %s", r.Name, p.Number, on)
 				}
 			}
 		}
 	}
+	if got := Names(); len(got) != len(names) || got[0] != "1.0.2" {
+		t.Errorf("names %q", got)
+	}
 }
 
+// What the entries hold, and what is different from one to the next.
+func TestEntries(t *testing.T) {
+	numbers := func(name string, role site.Role) string {
+		r, err := Lookup(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []string
+		for _, p := range r.Of(node("n", role, site.Services...)) {
+			all = append(all, fmt.Sprint(p.Number))
+		}
+		return strings.Join(all, " ")
+	}
+	const (
+		centralShared = "443 4239 4242 4243 4244 4432 4747 4899 4900 4949 5050"
+		rimShared     = "443 4239 4242 4243 4244 4444 4747 4899 4900 4949 5151"
+	)
+	want := map[string][2]string{
+		"1.0.2":         {"443 4144 4241 4242 4243 5050 5051", "443 4144 4241 4242 4243 4444 5051"},
+		"2.x":           {"443 4239 4241 4242 4244 4747 5050", "443 4239 4241 4242 4244 4444 4747 5151"},
+		"3.x":           {"443 4239 4241 4242 4244 4747 4899 4900 5050", "443 4239 4241 4242 4244 4444 4747 4899 5151"},
+		"june-2017":     {centralShared, rimShared},
+		"april-2018":    {centralShared, rimShared},
+		"february-2019": {centralShared, rimShared},
+		"august-2021":   {centralShared, rimShared},
+		"november-2022": {centralShared, rimShared},
+		"february-2024": {centralShared, rimShared},
+		"november-2025": {centralShared, rimShared},
+	}
+	for _, name := range Names() {
+		if got := [2]string{numbers(name, site.Central), numbers(name, site.Rim)}; got != want[name] {
+			t.Errorf("%s: got %q, want %q", name, got, want[name])
+		}
+	}
+	r, _ := Lookup("june-2017")
+	for _, p := range r.Ports {
+		if !p.Carried {
+			t.Errorf("june-2017 %d: no page for it was seen", p.Number)
+		}
+	}
+	if r, _ = Lookup("april-2018"); r.Ports[0].Carried {
+		t.Error("april-2018 has a page of its own")
+	}
+}
+
+func TestLookup(t *testing.T) {
+	for asked, want := range map[string]string{
+		"1.0.2": "1.0.2", "2.x": "2.x", "2.X": "2.x", "2.0": "2.x", "2.2.4": "2.x", "3.x": "3.x", "3.1": "3.x", "3.2.4.1": "3.x",
+		"june-2017": "june-2017", "september-2017": "june-2017", "march-2018": "june-2017", "april-2018": "april-2018",
+		"january-2019": "april-2018", "february-2019": "february-2019", "may-2021": "february-2019", "May-2021": "february-2019", "MAY-2021": "february-2019",
+		"august-2021": "august-2021", "october-2022": "august-2021", "may-2023": "november-2022", "may-2025": "february-2024", "november-2025": "november-2025",
+	} {
+		r, err := Lookup(asked)
+		if err != nil || r.Name != want || r.For != strings.ToLower(asked) {
+			t.Errorf("%s: answered by %q for %q, %v; want %s", asked, r.Name, r.For, err, want)
+		}
+		if assumed := strings.Contains(r.Sure, "the same for "+r.For+" is assumed"); assumed != (r.For != r.Name) {
+			t.Errorf("%s: %s", asked, r.Sure)
+		}
+	}
+}
+
+const has = "it has 1.0.2, 2.x, 3.x, june-2017, april-2018, february-2019, august-2021, november-2022, february-2024, november-2025, " +
+	"and every month from june-2017 to november-2025, as may-2021"
+
 func TestLookupUnknown(t *testing.T) {
-	_, err := Lookup("9.9\x1b[31m")
-	if want := `release "9.9\x1b[31m" is not in the port catalogue; it has 1.0.2`; err == nil || err.Error() != want {
-		t.Errorf("got %v, want %s", err, want)
+	for asked, near := range map[string]string{
+		"9.9\x1b[31m": "", "": "", "may": "", "2021": "", "smarch-2021": "", "may-2017": "", "december-2025": "", "may-2026": "", "may-20211": "may-2021", "x": "",
+		"may2021": "may-2021", "May 2021": "may-2021", "2021-may": "may-2021", "Qlik Sense May 2021 Patch 3": "may-2021", "nov-2025": "november-2025",
+		"november 2025": "november-2025", "sept_2018": "september-2018", "may-2021-patch3": "may-2021",
+		"1.0": "1.0.2", "1": "1.0.2", "1.1": "1.0.2", "2": "2.x", "2.3": "2.x", "2.10": "2.x", "3.9.1": "3.x", "v3": "3.x", "4.0": "", "12.0": "",
+	} {
+		r, err := Lookup(asked)
+		want := fmt.Sprintf("release %q is not in the port catalogue; ", asked)
+		if near != "" {
+			want += "did you mean " + near + "? "
+		}
+		if err == nil || err.Error() != want+has {
+			t.Errorf("got %v\nwant %s", err, want+has)
+		}
+		if r.Name != "" || len(r.Ports) > 0 {
+			t.Errorf("%q: answered by %s", asked, r.Name)
+		}
+		if _, err := Lookup(near); near != "" && err != nil {
+			t.Errorf("%q: %v", near, err)
+		}
 	}
 	s := two
 	s.Release = "9.9"
 	if flows, err := Flows(s); err == nil || flows != nil || !strings.Contains(err.Error(), "1.0.2") {
 		t.Errorf("Flows: got %v, %v", flows, err)
+	}
+}
+
+func TestFromDisplayName(t *testing.T) {
+	for name, want := range map[string]string{
+		"Qlik Sense May 2021": "may-2021", "Qlik Sense May 2021 Patch 3": "may-2021", "Qlik Sense November 2025": "november-2025", "Qlik Sense May 2026": "may-2026",
+		"Qlik Sense 1.0.2": "1.0.2", "Qlik Sense 3.2.4": "3.2.4", "Qlik Sense 3.2 SR4": "3.2", "  qlik  sense june 2017 ": "june-2017", "Qlik Sense 2.0": "2.0",
+		"": "", "Qlik Sense": "", "Qlik Sense Desktop May 2021": "", "Qlik Sense Service Dispatcher": "", "Qlik Sense Smarch 2021": "", "QlikView May 2021": "",
+		"Qlik Sense May 2021 Connectors": "", "Qlik Sense 3": "", "My Qlik Sense May 2021": "",
+	} {
+		got, ok := FromDisplayName(name)
+		if got != want || ok != (want != "") {
+			t.Errorf("%q: got %q, %v; want %q", name, got, ok, want)
+		}
 	}
 }
 
@@ -162,6 +288,64 @@ func TestFlowsOfThree(t *testing.T) {
 	// The file's order is the flows' order, wherever the central node stands in it.
 	last := siteOf(three.Nodes[1], three.Nodes[2], three.Nodes[0])
 	same(t, "central node last", texts(flowsOf(t, last)), texts(flows))
+}
+
+// From June 2017 on rims dial each other, as their services ask for.
+func TestFlowsOfLater(t *testing.T) {
+	s := siteOf(node("r2", site.Rim, site.Repository, site.Engine, site.Printing), node("c", site.Central, all...), node("r1", site.Rim, site.Repository, site.Proxy, site.Scheduler))
+	s.Release = "may-2021"
+	want := []string{
+		"c -> r2 4239 repository", "c -> r2 4242 repository", "c -> r2 4444 repository", "c -> r2 4747 engine", "c -> r2 4899 printing", "c -> r2 4900 engine", "c -> r2 4949 engine",
+		"c -> r1 4239 repository", "c -> r1 4242 repository", "c -> r1 4243 proxy", "c -> r1 4444 repository", "c -> r1 5151 scheduler",
+		"r2 -> c 4242 repository", "r2 -> c 4243 proxy", "r2 -> c 4432 repository",
+		"r2 -> r1 4243 proxy",
+		"r1 -> c 4239 repository", "r1 -> c 4242 repository", "r1 -> c 4243 proxy", "r1 -> c 4432 repository", "r1 -> c 4747 engine", "r1 -> c 4900 engine", "r1 -> c 4949 engine", "r1 -> c 5050 scheduler",
+		"r1 -> r2 4239 repository", "r1 -> r2 4242 repository", "r1 -> r2 4747 engine", "r1 -> r2 4899 printing", "r1 -> r2 4900 engine", "r1 -> r2 4949 engine",
+	}
+	flows := flowsOf(t, s)
+	same(t, "flows", texts(flows), want)
+	for _, f := range flows {
+		if (f.Port == 4432) != (f.Speech == Nothing) || (f.Port == 4432 || f.Port == 4900 || f.Port == 4949) != (f.Part.Starter != "") {
+			t.Errorf("%s says %s, by %+v", f, f.Speech, f.Part)
+		}
+	}
+
+	s.Release = "2.2.4"
+	same(t, "synchronised", texts(flowsOf(t, s)), []string{
+		"c -> r2 4239 repository", "c -> r2 4241 repository", "c -> r2 4242 repository", "c -> r2 4444 repository", "c -> r2 4747 engine",
+		"c -> r1 4239 repository", "c -> r1 4241 repository", "c -> r1 4242 repository", "c -> r1 4444 repository", "c -> r1 5151 scheduler",
+		"r2 -> c 4241 repository", "r2 -> c 4242 repository",
+		"r1 -> c 4239 repository", "r1 -> c 4241 repository", "r1 -> c 4242 repository", "r1 -> c 4747 engine", "r1 -> c 5050 scheduler",
+		"r1 -> r2 4239 repository", "r1 -> r2 4242 repository", "r1 -> r2 4747 engine",
+	})
+}
+
+// Browsers' ports are no flows of later releases, but they are still opened to browsers, and only to them.
+func TestWantsOfLater(t *testing.T) {
+	s := siteOf(two.Nodes[0], node("qs-rim1", site.Rim, site.Repository, site.Proxy))
+	s.Release, s.Clients = "november-2025", site.Networks{netip.MustParsePrefix("10.20.0.0/16")}
+	flows := flowsOf(t, s)
+	wants, lost := Wants(s, "qs-rim1", flows, routes(flows))
+	same(t, "lost", texts(lost), nil)
+	same(t, "rim", lines(wants), []string{
+		"443 proxy 10.20.0.0/16 to 10.0.0.12: clients -> qs-rim1 443 proxy",
+		"4239 repository 10.0.0.11/32 to 10.0.0.12: qs-central -> qs-rim1 4239 repository",
+		"4242 repository 10.0.0.11/32 to 10.0.0.12: qs-central -> qs-rim1 4242 repository",
+		"4243 proxy 10.0.0.11/32 to 10.0.0.12: qs-central -> qs-rim1 4243 proxy",
+		"4244 proxy 10.20.0.0/16 to 10.0.0.12: clients -> qs-rim1 4244 proxy",
+		"4444 repository 10.0.0.11/32 to 10.0.0.12: qs-central -> qs-rim1 4444 repository",
+	})
+}
+
+// Who dials, in words.
+func TestDialler(t *testing.T) {
+	for d, want := range map[Dialler]string{
+		central: "central node", rims: "rims", proxies: "proxy nodes", repositories: "every other node", rimSchedulers: "rims with scheduler",
+	} {
+		if d.String() != want {
+			t.Errorf("got %q, want %q", d.String(), want)
+		}
+	}
 }
 
 // A node needs no port of a service it does not run.

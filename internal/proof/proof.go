@@ -300,9 +300,11 @@ func (a attempt) listenerAnswered() judgement {
 func (a attempt) serviceAnswered() judgement {
 	f, who := a.q.Flow, orElse(a.q.Owner, "the service")
 	switch {
+	case a.arrived && f.Speech == ports.Nothing:
+		return a.silentService()
 	case a.arrived && !speaks(f.Speech, a.d.Reply):
 		return proven(Other, "%s accepted the connection but does not speak %s", who, f.Speech)
-	case a.arrived && a.q.Holder == facts.Foreign:
+	case a.arrived && a.foreign():
 		return proven(Other, "%s answered, which is not Qlik Sense's", orElse(a.q.Owner, "a program"))
 	case a.arrived:
 		return proven(Service, "%s answered", who)
@@ -316,6 +318,27 @@ func (a attempt) serviceAnswered() judgement {
 		return notTested("something accepted the connection; %s saw others come, and one may be this one with its address translated", f.To)
 	}
 	return proven(Other, "something accepted the connection, but %s has no such connection", f.To)
+}
+
+// silentService judges a connection that the target has, to a service that waits to be told something: there is no word of
+// it to go by, so who listens decides.
+func (a attempt) silentService() judgement {
+	f, who := a.q.Flow, orElse(a.q.Owner, "a program")
+	switch {
+	case len(a.d.Reply) > 0:
+		return proven(Other, "%s accepted the connection and spoke first, which the %s there does not", who, orElse(f.Part.Name, string(f.Service)))
+	case a.foreign():
+		return proven(Other, "%s accepted the connection, which is not Qlik Sense's", who)
+	case a.q.Holder == facts.Qlik || a.q.Holder == facts.Likely:
+		return proven(Service, "%s has the connection", who)
+	}
+	return notTested("%s accepted the connection and says nothing; whether it is Qlik Sense's is not known", who)
+}
+
+// foreign tells whether another's program listens at the target. Windows' own web server may be Qlik Sense's where it
+// speaks, but it never waits to be told something else than HTTP.
+func (a attempt) foreign() bool {
+	return a.q.Holder == facts.Foreign || a.q.Holder == facts.HTTPSys && a.q.Flow.Speech == ports.Nothing
 }
 
 // timedOut judges silence, which means something only while the target listened.
@@ -360,7 +383,7 @@ type reason struct{ cause, owner, remedy string }
 func (a attempt) because(v Verdict) reason {
 	f := a.q.Flow
 	switch {
-	case v == Other && a.arrived && a.q.Target == TargetService && a.q.Holder == facts.Foreign:
+	case v == Other && a.arrived && a.q.Target == TargetService && a.foreign():
 		return reason{fmt.Sprintf("%s holds port %d of %s", orElse(a.q.Owner, "another program"), f.Port, f.To), "you", "preflight explain port.in-use"}
 	case v == Dropped && a.q.Policy != nil && !a.perhaps():
 		return a.filtered(*a.q.Policy)

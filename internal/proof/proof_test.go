@@ -78,23 +78,27 @@ func seenFrom(p netip.AddrPort) alter {
 func seenOn(port uint16) alter {
 	return func(a *trial) { a.to.Seen = append(a.to.Seen, Seen{Port: port, From: source, To: target}) }
 }
-func lost(a *trial)          { a.to.Lost = "the\r\nconnection broke" }
-func unbound(a *trial)       { a.to.Bound = []uint16{443} }
-func busy(a *trial)          { a.to.Bound, a.to.Busy = nil, map[uint16]int{target.Port(): 10048} }
-func short(a *trial)         { a.to.Served = 1199 * time.Millisecond }
-func exact(a *trial)         { a.to.Served = 1200 * time.Millisecond }
-func unserved(a *trial)      { a.to.Served = 0 }
-func wentEarlier(a *trial)   { a.to.Went = zero.Add(-4 * time.Second) }
-func neverWent(a *trial)     { a.to.Went = time.Time{} }
-func untold(a *trial)        { a.d.Told = time.Time{} }
-func lateGo(a *trial)        { a.to.Began = zero.Add(1101 * time.Millisecond) }
-func gone(a *trial)          { a.to.Gone = []uint16{target.Port()} }
-func otherGone(a *trial)     { a.to.Gone = []uint16{443} }
-func accepted(a *trial)      { a.to.Accepted = []Seen{{Port: target.Port(), From: source}} }
-func noLocal(a *trial)       { a.d.From = netip.AddrPort{} }
-func noDial(a *trial)        { a.lostDial = true }
-func fromLost(a *trial)      { a.from.Lost = "the rim went away" }
-func http(a *trial)          { a.q.Flow.Speech = ports.HTTP }
+func lost(a *trial)        { a.to.Lost = "the\r\nconnection broke" }
+func unbound(a *trial)     { a.to.Bound = []uint16{443} }
+func busy(a *trial)        { a.to.Bound, a.to.Busy = nil, map[uint16]int{target.Port(): 10048} }
+func short(a *trial)       { a.to.Served = 1199 * time.Millisecond }
+func exact(a *trial)       { a.to.Served = 1200 * time.Millisecond }
+func unserved(a *trial)    { a.to.Served = 0 }
+func wentEarlier(a *trial) { a.to.Went = zero.Add(-4 * time.Second) }
+func neverWent(a *trial)   { a.to.Went = time.Time{} }
+func untold(a *trial)      { a.d.Told = time.Time{} }
+func lateGo(a *trial)      { a.to.Began = zero.Add(1101 * time.Millisecond) }
+func gone(a *trial)        { a.to.Gone = []uint16{target.Port()} }
+func otherGone(a *trial)   { a.to.Gone = []uint16{443} }
+func accepted(a *trial)    { a.to.Accepted = []Seen{{Port: target.Port(), From: source}} }
+func noLocal(a *trial)     { a.d.From = netip.AddrPort{} }
+func noDial(a *trial)      { a.lostDial = true }
+func fromLost(a *trial)    { a.from.Lost = "the rim went away" }
+func http(a *trial)        { a.q.Flow.Speech = ports.HTTP }
+func silent(a *trial) {
+	a.q.Flow.Port, a.q.Flow.Speech, a.q.Flow.Part = target.Port(), ports.Nothing, ports.Part{Name: "database", Starter: "QlikSenseRepositoryDatabase"}
+	a.q.Owner = "postgres"
+}
 func noOwner(a *trial)       { a.q.Owner = "" }
 func fromWithLocal(a *trial) { a.d.From = source }
 func foreign(a *trial)       { a.q.Holder, a.q.Owner = facts.Foreign, "httpd" }
@@ -151,6 +155,17 @@ func TestJudge(t *testing.T) {
 		{"tls, seen, another's program without a name", service, "open", 0, []alter{reply(tlsHello), seenFrom(source), noOwner, held(facts.Foreign)}, Other, facts.Proven, "a program answered"},
 		{"silence, seen, another's program", service, "open", 0, []alter{seenFrom(source), foreign}, Other, facts.Proven, "httpd accepted the connection but does not speak"},
 		{"tls, seen, http.sys", service, "open", 0, []alter{reply(tlsHello), seenFrom(source), held(facts.HTTPSys)}, Service, facts.Proven, "answered"},
+		{"it says nothing, and is Qlik Sense's", service, "open", 0, []alter{silent, seenFrom(source), held(facts.Qlik)}, Service, facts.Proven, "postgres has the connection"},
+		{"it says nothing, and is likely Qlik Sense's", service, "open", 0, []alter{silent, seenFrom(source), held(facts.Likely)}, Service, facts.Proven, "postgres has the connection"},
+		{"it says nothing, and whose it is is not known", service, "open", 0, []alter{silent, seenFrom(source), held(facts.UnknownHolder)}, NotTested, facts.Observed, "whether it is Qlik Sense's is not known"},
+		{"it says nothing, and whose it is was not asked", service, "open", 0, []alter{silent, seenFrom(source)}, NotTested, facts.Observed, "not known"},
+		{"it says nothing, and is another's", service, "open", 0, []alter{silent, seenFrom(source), foreign}, Other, facts.Proven, "httpd accepted the connection, which is not Qlik Sense's"},
+		{"it says nothing, and is http.sys", service, "open", 0, []alter{silent, seenFrom(source), held(facts.HTTPSys)}, Other, facts.Proven, "not Qlik Sense's"},
+		{"it should say nothing, and speaks", service, "open", 0, []alter{silent, seenFrom(source), held(facts.Likely), reply("SSH-2.0-x")}, Other, facts.Proven, "spoke first, which the database there does not"},
+		{"it says nothing, and was not seen", service, "open", 0, []alter{silent, held(facts.Likely)}, Other, facts.Proven, "central has no such connection"},
+		{"it says nothing, and the target was lost", service, "open", 0, []alter{silent, held(facts.Likely), lost}, NotTested, facts.Observed, "what, is not known"},
+		{"http.sys speaks for Qlik Sense", service, "open", 0, []alter{reply(tlsHello), seenFrom(source), held(facts.HTTPSys)}, Service, facts.Proven, "answered"},
+		{"tls, seen, likely Qlik Sense's", service, "open", 0, []alter{reply(tlsHello), seenFrom(source), held(facts.Likely)}, Service, facts.Proven, "answered"},
 		{"tls, seen, holder not told", service, "open", 0, []alter{reply(tlsHello), seenFrom(source), held(facts.UnknownHolder)}, Service, facts.Proven, "answered"},
 		{"tls, not seen, another's program", service, "open", 0, []alter{reply(tlsHello), foreign}, Other, facts.Proven, "no such connection"},
 		{"another's program, no overlap", service, "open", 0, []alter{reply(tlsHello), foreign, short}, NotTested, facts.Observed, "did not listen all that time"},
@@ -278,6 +293,8 @@ func lawful(t *testing.T, q Question, d Dial, dialled bool, to Report, p Proof) 
 		ports.TLS:  len(d.Reply) > 2 && (d.Reply[0] == 0x16 || d.Reply[0] == 0x15) && d.Reply[1] == 3,
 		ports.HTTP: strings.HasPrefix(string(d.Reply), "HTTP/1."),
 		"":         len(d.Reply) > 0, // no port of the catalogue
+		// Nobody tells what it is but who listens.
+		ports.Nothing: len(d.Reply) == 0 && (q.Holder == facts.Qlik || q.Holder == facts.Likely),
 	}[q.Flow.Speech]
 	looked := to.Lost == "" && to.Served > 0 && !d.Told.IsZero() && !to.Went.IsZero() && !d.Told.After(ended)
 	whole := looked && listened
@@ -300,7 +317,7 @@ func lawful(t *testing.T, q Question, d Dial, dialled bool, to Report, p Proof) 
 		{"a cause is one line", p.Cause != nil && (*p.Cause == "" || strings.ContainsAny(*p.Cause, "\r\n\t"))},
 		{"a cause is of a failure", p.Cause != nil && p.Verdict != Dropped && p.Verdict != Other},
 		{"the target's rules explain only what it did not see", p.Cause != nil && p.Verdict == Dropped && (heard && q.Target == TargetListener || pair && q.Target == TargetService || came || q.Policy == nil)},
-		{"another's program explains only what it received", p.Cause != nil && p.Verdict == Other && !(pair && q.Holder == facts.Foreign)},
+		{"another's program explains only what it received", p.Cause != nil && p.Verdict == Other && !(pair && (q.Holder == facts.Foreign || q.Holder == facts.HTTPSys && q.Flow.Speech == ports.Nothing))},
 		{"not tested is no proof", p.Verdict == NotTested && p.Level == facts.Proven},
 	}
 	for _, l := range laws {
@@ -450,13 +467,13 @@ func random(r *rand.Rand) trial {
 	}
 	words := []string{"", "", "the pipe\nbroke"}
 	a := attemptOn([]Target{TargetListener, TargetService, TargetNone, ""}[pick(4)], []string{"open", "failed", "timeout", "", "half"}[pick(5)], 0)
-	a.q.Flow.Speech = []ports.Speech{ports.TLS, ports.HTTP, ""}[pick(3)]
+	a.q.Flow.Speech = []ports.Speech{ports.TLS, ports.HTTP, ports.Nothing, ""}[pick(4)]
 	a.q.Verdict, a.q.Reason = []Verdict{NotTested, NoName, NoRoute}[pick(3)], "a reason\r\nof two lines"
 	a.d.Code = []int{0, -1, 10013, 10048, 10051, 10054, 10060, 10061, 10065, 11001, pick(70000)}[pick(11)]
 	a.d.From, a.d.Told, a.d.After, a.d.Took = ends[pick(4)], moment(), moments[pick(6)], moments[pick(6)]
 	a.d.Reply = []byte([]string{"", "\x16", tlsHello, tlsAlert, "HTTP/1.0 200 OK", "key", a.q.Answer(), a.q.Answer() + "\n"}[pick(8)])
 	a.lostDial = pick(8) == 0
-	a.q.Holder = []facts.Holder{"", facts.Qlik, facts.Foreign, facts.UnknownHolder}[pick(4)]
+	a.q.Holder = []facts.Holder{"", facts.Qlik, facts.Likely, facts.HTTPSys, facts.Foreign, facts.UnknownHolder}[pick(6)]
 	if one() {
 		rules([]firewall.Verdict{firewall.Passes, firewall.Blocked, firewall.Unsure}[pick(3)], []firewall.Store{"", firewall.Local, firewall.Policy}[pick(3)], "a\r\nrule")(a)
 	}

@@ -42,7 +42,7 @@ type Dial struct {
 	ID      string
 	Address netip.Addr
 	Port    uint16
-	Words   string // token, tls or http
+	Words   string // token, tls, http or nothing
 	Token   string
 	After   time.Duration // after go; paces the dials
 }

@@ -552,6 +552,9 @@ func (p *proving) dial(ctx context.Context, began time.Time, d script.Dial, limi
 	case "http":
 		fmt.Fprintf(c, "GET /status/servicestate HTTP/1.1\r\nHost: %s:%d\r\n\r\n", d.Address, d.Port)
 	}
+	if d.Words == "nothing" { // only a service that speaks first would answer
+		c.SetReadDeadline(hold)
+	}
 	reply := make([]byte, 256)
 	n, _ := c.Read(reply)
 	if d.Words != "token" && wait(ctx, time.Until(hold)) != nil {

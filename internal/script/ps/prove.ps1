@@ -118,7 +118,7 @@ try {
           }
         } catch { $dial.closed = $true }
         if ($dial.words -ceq 'token') { $done = $dial.reply -or $dial.closed -or $now - $dial.connected -ge $dialLimit }
-        else { $done = $now - $dial.connected -ge $hold -and ($dial.reply -or $dial.closed -or $now - $dial.connected -ge $dialLimit) }
+        else { $done = $now - $dial.connected -ge $hold -and ($dial.reply -or $dial.closed -or $dial.words -ceq 'nothing' -or $now - $dial.connected -ge $dialLimit) }
         if ($done) { $dial.state = 'open'; $dial.code = 0 }
       }
       if ('open', 'failed', 'timeout' -ccontains $dial.state) {

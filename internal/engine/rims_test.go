@@ -1,0 +1,83 @@
+package engine_test
+
+import (
+	"maps"
+	"testing"
+
+	"github.com/qlik-preflight/preflight/internal/lab"
+	"github.com/qlik-preflight/preflight/internal/proof"
+)
+
+// TestProveServerOtherRims: where rims dial each other, a rim's close-out says nothing of ports of another that waits for
+// its certificates.
+func TestProveServerOtherRims(t *testing.T) {
+	t.Parallel()
+	l, err := lab.Start(lab.Options{Scenario: "second-rim", Release: "may-2021"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Close)
+	r := start(t, l, winRM(l, l.Password()), nil)
+	r.Times = steady
+	ctx := t.Context()
+	for _, err := range []error{r.ConnectAll(ctx), r.Inspect(ctx), r.ProveServer(ctx, proof.CloseOut, "qs-rim1")} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := map[string]int{}
+	for _, p := range r.Record().Proofs {
+		got[p.From+" "+p.To]++
+	}
+	// qs-rim1 runs; qs-rim2 listens on nothing but 4444, which only the central node dials.
+	if want := (map[string]int{"qs-central qs-rim1": 8, "qs-rim1 qs-central": 8, "qs-rim2 qs-rim1": 6}); !maps.Equal(got, want) {
+		t.Errorf("the close-out has %v, want %v", got, want)
+	}
+	// Of the server that was asked about everything is said.
+	if err := r.ProveServer(ctx, proof.Verify, "qs-rim2"); err != nil {
+		t.Fatal(err)
+	}
+	open := 0
+	for _, p := range r.Record().Proofs {
+		if p.Phase == proof.Verify && p.To == "qs-rim2" && p.Seen == proof.NothingListens {
+			open++
+		}
+	}
+	if open != 7+6 {
+		t.Errorf("nobody listens for %d flows to qs-rim2, want 13", open)
+	}
+}
+
+// TestProveServerStopped: that another rim has stopped is said.
+func TestProveServerStopped(t *testing.T) {
+	t.Parallel()
+	l, err := lab.Start(lab.Options{Scenario: "joined", Rims: 2, Release: "may-2021"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Close)
+	rim := l.Host("qs-rim2")
+	rim.Close()
+	remote, err := rim.Listen(3389, 4) // something always listens on Windows
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { remote.Close() })
+	r := start(t, l, winRM(l, l.Password()), nil)
+	r.Times = steady
+	ctx := t.Context()
+	for _, err := range []error{r.ConnectAll(ctx), r.Inspect(ctx), r.ProveServer(ctx, proof.CloseOut, "qs-rim1")} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	stopped := 0
+	for _, p := range r.Record().Proofs {
+		if p.From == "qs-rim1" && p.To == "qs-rim2" && p.Verdict == proof.NotTested && p.Seen == proof.NothingListens {
+			stopped++
+		}
+	}
+	if stopped != 6 {
+		t.Errorf("%d flows to the rim that has stopped are not tested, want 6", stopped)
+	}
+}
