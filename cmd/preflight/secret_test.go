@@ -114,7 +114,7 @@ func TestSecrets(t *testing.T) {
 				}
 			}
 			search("what was printed", said.String())
-			files := 0
+			files, kept := 0, ""
 			err = filepath.WalkDir(s.runs, func(path string, d fs.DirEntry, err error) error {
 				if err != nil || !d.Type().IsRegular() {
 					return err
@@ -122,10 +122,17 @@ func TestSecrets(t *testing.T) {
 				files++
 				text, err := os.ReadFile(path)
 				search(path, string(text))
+				if strings.HasSuffix(path, "-setup.txt") {
+					kept += string(text)
+				}
 				return err
 			})
 			if err != nil || files < 10 {
 				t.Errorf("%d files were searched (%v)", files, err)
+			}
+			// What was said while the one-time passwords were given is among them.
+			if n := strings.Count(kept, " > unlock\n"); scenario == "clean" && n == 0 || n != strings.Count(kept, " > <redacted>\n") {
+				t.Errorf("the transcripts have %d unlocks:\n%s", n, kept)
 			}
 		})
 	}

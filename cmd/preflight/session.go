@@ -138,6 +138,7 @@ func (w *session) begin(err error, ticket string) error {
 		w.told.end()
 		return errors.Join(err, w.journal.Close())
 	}
+	w.Transcripts = w.journal
 	if times != nil {
 		w.Times = *times
 	}
@@ -245,8 +246,8 @@ func (w *session) file() filed {
 // keep the rest from being shown: the way back above all.
 func (w *session) finish() error {
 	r := w.Record()
-	wrote := w.write(r)
-	for _, e := range []error{w.broke, w.filed.err, wrote} {
+	kept, wrote := w.Unwritten(), w.write(r)
+	for _, e := range []error{w.broke, w.filed.err, kept, wrote} {
 		if e != nil {
 			fmt.Fprintf(w.app.stderr, "error: %s\n", printable.Line(e.Error()))
 		}
@@ -255,7 +256,7 @@ func (w *session) finish() error {
 		fmt.Fprintf(w.app.stderr, "hint: %s\n", printable.Line(hint))
 	}
 	switch code := r.Verdict.ExitCode; {
-	case code != record.ExitPartly && (w.filed.err != nil || wrote != nil):
+	case code != record.ExitPartly && (w.filed.err != nil || kept != nil || wrote != nil):
 		return exit(record.ExitInternal)
 	case code != record.ExitPassed:
 		return exit(code)

@@ -182,6 +182,7 @@ func (e *Engine) writeBackOut(adding map[string][]record.PlannedChange) (files [
 	for _, c := range rec.Plan.Changes {
 		todo[c.Server] = append(todo[c.Server], c)
 	}
+	files = []string{}
 	for _, n := range e.Site.Nodes {
 		if len(todo[n.Name]) == 0 {
 			continue

@@ -108,6 +108,7 @@ func (e *Engine) signIn(ctx context.Context, n site.Node) (rejected bool, err er
 		}
 		return rejected, e.fail(ctx, "connect", n.Name, err)
 	}
+	s = e.kept(n.Name, s)
 	language, err := script.Probe(ctx, s)
 	if err == nil && !language.Full() {
 		err = &explained{fmt.Errorf("%s: PowerShell is in %s, where scripts cannot run", n.Name, language.Mode), "language",

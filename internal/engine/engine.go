@@ -67,10 +67,16 @@ type Engine struct {
 	Times Times
 	// SiteFile is the site file as the operator named it, "" if there is none.
 	SiteFile string
+	// Transcripts takes what servers were sent and answered, a file for each script that ran there; nil if nobody wants it.
+	// It is used from several goroutines.
+	Transcripts Folder
 
 	flows    []ports.Flow
 	compared bool                   // the servers' rules were compared with what is wanted, in this command
 	again    []record.PlannedChange // what was wanted still before a join
+	stages   int                    // that were begun
+
+	unwritten firstError // of the transcripts
 
 	mu      sync.Mutex
 	rec     record.Record
@@ -166,7 +172,7 @@ func (e *Engine) End(broke error) error {
 // ErrStopped is what the error of a stage is that could not go on for a reason that stands in the record.
 var ErrStopped = errors.New("stopped")
 
-// Close closes the connections to all servers.
+// Close closes the connections to all servers, and waits for the transcripts of what ran there.
 func (e *Engine) Close() {
 	each(e.servers, func(_ string, s Server) { s.Close() })
 	clear(e.servers)
@@ -186,6 +192,7 @@ func (e *Engine) now() time.Time { return e.Now().UTC().Truncate(time.Millisecon
 
 // stage emits the beginning of a stage.
 func (e *Engine) stage(name string) error {
+	e.stages++
 	return e.emit(record.StageStarted{Stage: name, At: e.now()})
 }
 

@@ -67,7 +67,8 @@ func newInspection() *inspection {
 		networks: map[int]rule.Profile{}, processes: map[int]string{}, started: time.Now(),
 		s: facts.Server{
 			State: facts.Unknown[facts.ServiceState](unreported), UptimeS: facts.Unknown[int64](unreported),
-			Certificates: facts.Known([]facts.Certificate{}),
+			Interfaces: []facts.Interface{}, Listeners: facts.Known([]facts.Listener{}), Services: facts.Known([]facts.Service{}), Releases: facts.Known([]string{}),
+			Certificates: facts.Known([]facts.Certificate{}), Peers: []facts.Peer{}, Missing: []facts.Missing{},
 		},
 	}
 }

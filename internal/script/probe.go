@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -16,7 +17,9 @@ import (
 const ProbeCommand = `powershell.exe -NoLogo -NoProfile -NonInteractive -Command "` + ProbeText + `"`
 
 // ProbeText is the PowerShell of ProbeCommand.
-const ProbeText = `'#pf-probe ' + $ExecutionContext.SessionState.LanguageMode + ' ' + $PSVersionTable.PSVersion`
+const ProbeText = `'` + probeMark + ` ' + $ExecutionContext.SessionState.LanguageMode + ' ' + $PSVersionTable.PSVersion`
+
+const probeMark = "#pf-probe"
 
 // ProbeOp is the probe as a script: it is on the command line itself.
 var ProbeOp = Op{"probe", "prints PowerShell's language mode and version", ProbeText + "\n"}
@@ -36,19 +39,31 @@ func Probe(ctx context.Context, r Runner) (Language, error) {
 	defer cancel()
 	var stdout bytes.Buffer
 	var complaint tail
-	code, err := r.Run(ctx, ProbeCommand, strings.NewReader(""), &stdout, &complaint)
+	t, out := newTape(r, ProbeOp), newLines()
+	out.tape = t
+	code, err := r.Run(ctx, ProbeCommand, strings.NewReader(""), io.MultiWriter(&stdout, out), &complaint)
 	if err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
 	}
+	out.close(nil)
+	go t.end(code, err, complaint.String(), language)
 	if err != nil {
 		return Language{}, fmt.Errorf("probe: %w", err)
 	}
 	for line := range strings.Lines(stdout.String()) {
-		if _, rest, ok := strings.Cut(line, "#pf-probe "); ok {
-			if f := strings.Fields(rest); len(f) == 2 {
-				return Language{Mode: printable.Line(f[0]), Version: printable.Line(f[1])}, nil
-			}
+		if f, ok := language(line); ok {
+			return Language{Mode: printable.Line(f[1]), Version: printable.Line(f[2])}, nil
 		}
 	}
 	return Language{}, errors.New(strings.TrimSpace(fmt.Sprintf("probe: PowerShell did not answer (exit code %d) %s %s", code, printable.Line(stdout.String()), complaint.String())))
+}
+
+// language tells whether a line is the probe's answer.
+func language(line string) (Frame, bool) {
+	_, rest, found := strings.Cut(line, probeMark+" ")
+	f := strings.Fields(rest)
+	if !found || len(f) != 2 {
+		return nil, false
+	}
+	return Frame{probeMark, f[0], f[1]}, true
 }

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/qlik-preflight/preflight/internal/printable"
+	"github.com/qlik-preflight/preflight/internal/secret"
 )
 
 // Runner runs one command on one server, its standard streams being streams: input is sent as it can be read, output
@@ -115,6 +116,7 @@ type Call struct {
 	key    string
 	in     *feed
 	out    *lines
+	tape   *tape
 	number int
 	ended  bool
 	err    error
@@ -128,19 +130,22 @@ func Start(ctx context.Context, r Runner, op Op, deadline time.Duration) *Call {
 }
 
 func startWithin(ctx context.Context, r Runner, op Op, deadline, limit time.Duration) *Call {
-	c := &Call{op: op, key: newKey(), in: newFeed(), out: newLines()}
+	c := &Call{op: op, key: newKey(), in: newFeed(), out: newLines(), tape: newTape(r, op)}
+	c.out.tape = c.tape
 	c.in.write(strings.TrimRight(op.Text, "\n") + "\n" + RunLine + "\n")
 	c.send(Frame{"start", c.key, fmt.Sprint(int(deadline / time.Second))})
 	// The script ends itself; but if it never came to run, nobody would.
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it was given up after %v", limit))
 	go func() {
 		defer cancel()
-		defer c.in.close()
 		var complaint tail
 		code, err := r.Run(ctx, Command, c.in, c.out, &complaint)
-		switch {
-		case err != nil && ctx.Err() != nil:
+		c.in.close()
+		if err != nil && ctx.Err() != nil {
 			err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		}
+		broke := err
+		switch {
 		case err != nil:
 		case complaint.String() != "":
 			err = fmt.Errorf("%w (exit code %d): %s", ErrEnded, code, complaint.String())
@@ -148,8 +153,22 @@ func startWithin(ctx context.Context, r Runner, op Op, deadline, limit time.Dura
 			err = fmt.Errorf("%w (exit code %d)", ErrEnded, code)
 		}
 		c.out.close(err)
+		c.tape.end(code, broke, complaint.String(), answers(c.key))
 	}()
 	return c
+}
+
+// answers tells of a script's lines, from the first on, which are its answers.
+func answers(key string) func(line string) (Frame, bool) {
+	number := 0
+	return func(line string) (Frame, bool) {
+		f, ok, err := parseAnswer(line, key, number)
+		if !ok || err != nil {
+			return nil, false
+		}
+		number++
+		return f, true
+	}
 }
 
 func newKey() string {
@@ -161,7 +180,16 @@ func newKey() string {
 // Send hands the script one more line. It never blocks.
 func (c *Call) Send(f ...string) { c.send(f) }
 
-func (c *Call) send(f Frame) { c.in.write(f.Line() + "\n") }
+func (c *Call) send(f Frame) {
+	c.tape.sent(f)
+	c.in.write(f.Line() + "\n")
+}
+
+// SendSecret hands the script a line that is a secret.
+func (c *Call) SendSecret(s secret.Text) {
+	c.tape.password(s)
+	c.in.write(Frame{s.Reveal()}.Line() + "\n")
+}
 
 // Next is the script's next frame. It returns io.EOF after the script said that it is done, a *Error if it said that
 // it failed, and an error that wraps ErrEnded or the runner's if it ended without saying so.
@@ -273,6 +301,7 @@ type lines struct {
 	size  int
 	done  bool
 	err   error
+	tape  *tape
 }
 
 func newLines() *lines {
@@ -293,18 +322,23 @@ func (l *lines) Write(p []byte) (int, error) {
 		if !found {
 			break
 		}
-		l.ready = append(l.ready, strings.TrimRight(string(l.part), "\r"))
+		l.add(strings.TrimRight(string(l.part), "\r"))
 		l.part, rest = l.part[:0], after
 	}
 	l.more.Broadcast()
 	return len(p), nil
 }
 
+func (l *lines) add(line string) {
+	l.ready = append(l.ready, line)
+	l.tape.answered(line)
+}
+
 func (l *lines) close(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.part) > 0 {
-		l.ready = append(l.ready, string(l.part))
+		l.add(string(l.part))
 	}
 	l.done, l.err = true, err
 	l.more.Broadcast()

@@ -73,7 +73,7 @@ func (s *Setup) Listening() (map[uint16]bool, error) {
 func (s *Setup) Unlock(password secret.Text) (status int, text string, err error) {
 	s.given = append(s.given, password)
 	s.c.Send("unlock")
-	s.c.Send(password.Reveal())
+	s.c.SendSecret(password)
 	f, err := s.answer("unlock")
 	if err != nil {
 		return 0, "", err
@@ -133,14 +133,17 @@ func (s *Setup) next(kind string) (Frame, error) {
 	return f, nil
 }
 
-// without is a text in which a secret is not to be read any more, neither as it is nor as it stands in an address, in HTML
+// without is a text in which a secret is not to be read any more.
+func without(text string, s secret.Text) string { return eraser(s, s.String())(text) }
+
+// eraser puts mask in the place of a secret in a text, where that stands as it is and as it stands in an address, in HTML
 // or in JSON. .NET and others do not agree on what they write there otherwise, so each character may be in any form.
-func without(text string, s secret.Text) string {
+func eraser(s secret.Text, mask string) func(text string) string {
 	switch n := len(s); {
 	case n == 0:
-		return text
+		return func(text string) string { return text }
 	case n > 1000: // no password, but what would take long
-		return ""
+		return func(string) string { return "" }
 	}
 	var whole strings.Builder
 	for _, c := range s.Reveal() {
@@ -161,5 +164,6 @@ func without(text string, s secret.Text) string {
 		}
 		whole.WriteString(`(?:` + strings.Join(forms, "|") + `)`)
 	}
-	return regexp.MustCompile(whole.String()).ReplaceAllLiteralString(text, s.String())
+	form := regexp.MustCompile(whole.String())
+	return func(text string) string { return form.ReplaceAllLiteralString(text, mask) }
 }
