@@ -93,7 +93,11 @@ func (b *run) look() *run {
 		b.add(record.ServerReached{Server: n.Name, At: b.at()})
 		b.add(record.ServerConnected{Server: n.Name, MS: int64(1900 + 200*i), At: b.at(),
 			SignIn: record.SignIn{User: `CORP\qs-admin`, Auth: "kerberos", Transport: "https", Protection: "tls", Identity: "verified"}})
-		f := facts.Server{Computer: strings.ToUpper(n.Name), Windows: "10.0.17763.0"}
+		f := facts.Server{
+			Computer: strings.ToUpper(n.Name), Windows: "10.0.17763.0",
+			Interfaces: []facts.Interface{}, Listeners: facts.Known([]facts.Listener{}), Services: facts.Known([]facts.Service{}), Releases: facts.Known([]string{}),
+			Certificates: facts.Known([]facts.Certificate{}), Peers: []facts.Peer{}, Missing: []facts.Missing{},
+		}
 		for j, other := range b.site.Nodes {
 			if n.Role != other.Role {
 				f.Peers = append(f.Peers, facts.Peer{Name: other.Name, Addresses: []netip.Addr{address(j)}, Source: address(i)})

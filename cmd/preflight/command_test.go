@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -28,11 +29,16 @@ type outcome struct {
 	stdout, stderr string
 }
 
-// preflight runs the program with something on standard input.
+// preflight runs the program with something on standard input. The records that it leaves have to be what their schema says.
 func preflight(t *testing.T, stdin string, args ...string) outcome {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	code := run(t.Context(), args, strings.NewReader(stdin), &stdout, &stderr)
+	if i := slices.Index(args, "--runs"); i >= 0 {
+		if err := checkRecords(args[i+1]); err != nil {
+			t.Errorf("preflight %s: %v", strings.Join(args, " "), err)
+		}
+	}
 	return outcome{code, stdout.String(), stderr.String()}
 }
 

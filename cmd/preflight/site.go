@@ -40,8 +40,9 @@ func loadSite(file string) (site.Site, error) {
 	if err != nil {
 		return site.Site{}, err
 	}
-	if _, err := ports.Flows(s); err != nil {
-		return site.Site{}, usage("after release: write one that it has", "%s: %w", file, err)
+	if _, err := ports.Lookup(s.Release); err != nil {
+		problem, hint, _ := strings.Cut(err.Error(), "; ") // what there is stands after it
+		return site.Site{}, site.ErrorAt(file, text, "release", hint, problem)
 	}
 	return s, nil
 }

@@ -51,6 +51,15 @@ func isLoopback(host string) bool {
 	return strings.EqualFold(host, "localhost") || err == nil && a.Unmap().IsLoopback()
 }
 
+// dialled reads the host that the other nodes dial.
+func (r *reader) dialled(v ast.Node) string {
+	host := r.host(v, "host")
+	if isLoopback(host) {
+		r.fail(first(v), "write the name or address that the other nodes dial; what this workstation dials is winrm.address", "host %s is every server's own address", quote(host))
+	}
+	return host
+}
+
 func (r *reader) port(v ast.Node, what string) int {
 	if _, ok := v.(*ast.IntegerNode); !ok {
 		r.wrong(v, what, "a number", "write a number from 1 to 65535")
@@ -172,12 +181,7 @@ func (r *reader) node(v ast.Node) (n Node, at places) {
 	at.node = r.mapping(v, "a node",
 		field{"name", func(v ast.Node) { n.Name = r.name(v, "name") }},
 		field{"role", func(v ast.Node) { n.Role = Role(r.oneOf(v, "role", string(Central), string(Rim))) }},
-		field{"host", func(v ast.Node) {
-			n.Host = r.host(v, "host")
-			if isLoopback(n.Host) {
-				r.fail(first(v), "write the name or address that the other nodes dial; what this workstation dials is winrm.address", "host %s is every server's own address", quote(n.Host))
-			}
-		}},
+		field{"host", func(v ast.Node) { n.Host = r.dialled(v) }},
 		field{"services", func(v ast.Node) { n.Services = r.services(v) }},
 		field{"winrm", func(v ast.Node) { at.winrm = r.winrm(v, &n.WinRM) }},
 	)

@@ -127,11 +127,13 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+var qrsGood = []string{
+	"qs-central:4242", "qs-central.corp.example:4242", "10.0.0.11:4242", "[fd00::11]:4242", "[::1]:14242", "localhost:14242", "127.0.0.1:1", "qs_1:65535", "QS-CENTRAL:4242",
+}
+
 // Where the repository service is dialled: any host with any port, kept as it was written.
 func TestJoinQRS(t *testing.T) {
-	for _, text := range []string{
-		"qs-central:4242", "qs-central.corp.example:4242", "10.0.0.11:4242", "[fd00::11]:4242", "[::1]:14242", "localhost:14242", "127.0.0.1:1", "qs_1:65535", "QS-CENTRAL:4242",
-	} {
+	for _, text := range qrsGood {
 		s, err := Parse("x.yaml", []byte(least+"join: {qrs: '"+text+"'}\n"))
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
@@ -198,6 +200,7 @@ func TestSame(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
+		accepted(t, []byte(text))
 		if name == "no clients" {
 			if len(got.Clients) != 1 || got.Clients[0].String() != "0.0.0.0/0" {
 				t.Errorf("clients: any is %v", got.Clients)
@@ -211,12 +214,14 @@ func TestSame(t *testing.T) {
 	}
 }
 
+var texts = []string{
+	"007", "1.10", "0x1F", "1e3", ".inf", "yes", "true", "null", "~", "a: b", "a #b", "# x", "- x", "-", "?", "'", `"`, `\`, `C:\x y\ca.pem`, "@x", "%x",
+	"{x", "[x]", "*a", "&a", "!t", "|", ">", "`", " before", "after ", "=", "<<", "jürgen", "日本", "---", "...", "a,b", ": ", "x:",
+}
+
 // Accounts and file names may look like anything.
 func TestTexts(t *testing.T) {
-	for _, text := range []string{
-		"007", "1.10", "0x1F", "1e3", ".inf", "yes", "true", "null", "~", "a: b", "a #b", "# x", "- x", "-", "?", "'", `"`, `\`, `C:\x y\ca.pem`, "@x", "%x",
-		"{x", "[x]", "*a", "&a", "!t", "|", ">", "`", " before", "after ", "=", "<<", "jürgen", "日本", "---", "...", "a,b", ": ", "x:",
-	} {
+	for _, text := range texts {
 		s, err := Parse("x.yaml", []byte(least))
 		if err != nil {
 			t.Fatal(err)
@@ -243,6 +248,7 @@ func again(t *testing.T, s Site) {
 	if !reflect.DeepEqual(got, s) {
 		t.Fatalf("got  %+v\nwant %+v\nfrom %s", got, s, text)
 	}
+	accepted(t, text)
 }
 
 func FuzzParse(f *testing.F) {
@@ -261,6 +267,7 @@ func FuzzParse(f *testing.F) {
 		s, err := Parse("x.yaml", text)
 		if err == nil {
 			again(t, s)
+			accepted(t, text)
 			return
 		}
 		e := err.(*Error)
