@@ -16,6 +16,9 @@ func siteLines(c wizard.Candidate, width int) []line {
 	if c.Wrong != nil {
 		return para(bad, nil, c.Name+" "+c.About(), width)
 	}
+	if len(c.Site.Nodes) == 0 { // the lab, before it is started
+		return nil
+	}
 	lines := para(strong, nil, fmt.Sprintf("%s: release %s", c.Name, c.Site.Release), width)
 	var nodes [][]span
 	for _, n := range c.Site.Nodes {

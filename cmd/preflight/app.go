@@ -47,13 +47,17 @@ type answer struct {
 // formats is the annotation of a command that names the formats it knows, if they are not the usual ones.
 const formats = "formats"
 
+// known are the formats of a command's result.
+func known(cmd *cobra.Command) []string {
+	if own := strings.Fields(cmd.Annotations[formats]); len(own) > 0 {
+		return own
+	}
+	return []string{"text", "json", "jsonl"}
+}
+
 // prepare checks the flags that every command has, before the command does anything.
 func (a *app) prepare(cmd *cobra.Command, _ []string) error {
-	known := strings.Fields(cmd.Annotations[formats])
-	if len(known) == 0 {
-		known = []string{"text", "json", "jsonl"}
-	}
-	if !slices.Contains(known, a.format) {
+	if known := known(cmd); !slices.Contains(known, a.format) {
 		return usage("write "+strings.Join(known, ", "), "-o %s is not a format of %s", a.format, cmd.CommandPath())
 	}
 	if a.timeout < 0 {

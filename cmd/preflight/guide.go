@@ -40,8 +40,10 @@ func (f *face) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.color, "color", "auto", "auto, always or never; NO_COLOR is heeded")
 }
 
+var colors = []string{"auto", "always", "never"}
+
 func (f face) check() error {
-	if !slices.Contains([]string{"auto", "always", "never"}, f.color) {
+	if !slices.Contains(colors, f.color) {
 		return usage("write auto, always or never", "--color %s is not known", f.color)
 	}
 	return nil
@@ -74,7 +76,8 @@ func (a *app) wizard(cmd *cobra.Command, f wizardFlags) error {
 		return err
 	}
 	g := &guide{app: a}
-	setup := wizard.Setup{Candidates: append(a.candidates("."), labCandidate(site.Site{})), File: f.file}
+	// The lab is what an empty folder proposes: it needs no answer and touches nothing real.
+	setup := wizard.Setup{Candidates: append(a.candidates("."), labCandidate(site.Site{})), New: newSite(), File: f.file}
 	if cmd.Flags().Changed("ticket") {
 		setup.Ticket = &f.ticket
 	}

@@ -136,9 +136,10 @@ change ticket.
 	flags.DurationVar(&a.timeout, "timeout", 0, "give up after this time, as 90s or 10m (0: never)")
 	flags.BoolVarP(&a.verbose, "verbose", "v", false, "say more in the text: every check, each rule's PowerShell")
 	root.AddCommand(
-		a.checkCommand(), a.planCommand(), a.applyCommand(), a.verifyCommand(), a.joinCommand(), a.backoutCommand(), a.reportCommand(),
-		a.demoCommand(), a.labCommand(), a.explainCommand(), a.scriptsCommand(), a.versionCommand(),
+		a.initCommand(), a.checkCommand(), a.planCommand(), a.applyCommand(), a.verifyCommand(), a.joinCommand(), a.backoutCommand(), a.reportCommand(),
+		a.demoCommand(), a.labCommand(), a.explainCommand(), a.portsCommand(), a.scriptsCommand(), a.schemaCommand(), a.completionCommand(), a.versionCommand(),
 	)
+	a.complete(root)
 	return root
 }
 

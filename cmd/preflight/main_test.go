@@ -61,6 +61,14 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
+		Setup: func(e *testscript.Env) error {
+			e.Defer(func() {
+				if err := checkRecords(e.WorkDir); err != nil {
+					e.T().Fatal(err)
+				}
+			})
+			return nil
+		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exits": exits,
 			"lab":   startedLab,

@@ -36,6 +36,21 @@ type screen struct {
 // onScreen starts the program on a terminal of its own.
 func onScreen(t *testing.T, args ...string) *screen {
 	t.Helper()
+	s := &screen{}
+	s.start(t, func(io.Writer) io.Writer { return &s.stderr }, args)
+	return s
+}
+
+// inLines is onScreen for what is asked in lines: standard error is the terminal, too.
+func inLines(t *testing.T, args ...string) *screen {
+	t.Helper()
+	s := &screen{}
+	s.start(t, func(terminal io.Writer) io.Writer { return terminal }, args)
+	return s
+}
+
+func (s *screen) start(t *testing.T, stderr func(terminal io.Writer) io.Writer, args []string) {
+	t.Helper()
 	master, terminal, err := pty.Open()
 	if err != nil {
 		t.Fatal(err)
@@ -43,7 +58,7 @@ func onScreen(t *testing.T, args ...string) *screen {
 	if err := pty.Setsize(master, &pty.Winsize{Rows: 24, Cols: 80}); err != nil {
 		t.Fatal(err)
 	}
-	s := &screen{t: t, master: master, vt: vt.NewEmulator(80, 24), code: make(chan int, 1)}
+	s.t, s.master, s.vt, s.code = t, master, vt.NewEmulator(80, 24), make(chan int, 1)
 	s.changed = sync.NewCond(&s.mu)
 	ctx, cancel := context.WithCancel(t.Context())
 	go s.read()
@@ -51,7 +66,7 @@ func onScreen(t *testing.T, args ...string) *screen {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		s.code <- run(ctx, args, terminal, terminal, &s.stderr)
+		s.code <- run(ctx, args, terminal, terminal, stderr(terminal))
 		terminal.Close()
 	}()
 	t.Cleanup(func() {
@@ -59,7 +74,6 @@ func onScreen(t *testing.T, args ...string) *screen {
 		<-ended
 		master.Close()
 	})
-	return s
 }
 
 // read shows what the program writes.

@@ -29,14 +29,21 @@ var proposed = map[string]bool{"site": true, "file": true, "ticket": true, "cert
 func (w Wizard) ask() Question {
 	switch w.at {
 	case atSite:
-		q := Question{ID: "site", Kind: Choice, Free: true, Text: "Which site is this about?", Flag: "-f FILE"}
+		q := Question{ID: "site", Kind: Choice, Free: "the path of a site file", Text: "Which site is this about?", Flag: "-f FILE"}
 		for i, c := range w.setup.Candidates {
 			q.Options = append(q.Options, Option{Name: c.Name, Text: c.About()})
 			if i == 0 && c.Wrong == nil {
 				q.Default = c.Name
 			}
 		}
+		if w.setup.New.Make != nil {
+			q.Options = append(q.Options, Option{"n", newSite, "a few questions, then a site file you can edit"})
+		}
 		q.Options = append(q.Options, Option{"o", anotherFile, "a site file that is somewhere else"})
+		return q
+	case atNew:
+		q, _ := w.draft.Question()
+		q.Flag = "preflight init " + q.Flag
 		return q
 	case atFile:
 		return Question{ID: "file", Kind: Text, Text: "The site file", Flag: "-f FILE"}

@@ -62,7 +62,7 @@ func (p *Prompts) Lead(ctx context.Context, w Wizard, r Runner) (Wizard, error) 
 			fmt.Fprintf(p.Out, "error: %s\n", printable.Line(w.Trouble()))
 		}
 		io.WriteString(p.Out, p.Show(w, q))
-		answered, err := p.answer(ctx, w, q)
+		answered, err := answer(ctx, p, w, q, !w.Changed())
 		if err != nil {
 			return w, err
 		}
@@ -71,8 +71,25 @@ func (p *Prompts) Lead(ctx context.Context, w Wizard, r Runner) (Wizard, error) 
 	return w, nil
 }
 
-// answer asks until there is an answer that can be one.
-func (p *Prompts) answer(ctx context.Context, w Wizard, q Question) (Wizard, error) {
+// Next asks the question of a draft. The error is a *MissingError at the end of the input.
+func (p *Prompts) Next(ctx context.Context, d Draft) (Draft, error) {
+	q, ok := d.Question()
+	if !ok {
+		return d, nil
+	}
+	p.Before()
+	return answer(ctx, p, d, q, true)
+}
+
+// asking is what asks questions one after the other.
+type asking[T any] interface {
+	CanGoBack() bool
+	Back() T
+	Answer(string) (T, error)
+}
+
+// answer asks until there is an answer that can be one. unchanged says that nothing has been changed so far.
+func answer[T asking[T]](ctx context.Context, p *Prompts, w T, q Question, unchanged bool) (T, error) {
 	for _, n := range q.Notes {
 		fmt.Fprintln(p.Out, n)
 	}
@@ -83,7 +100,7 @@ func (p *Prompts) answer(ctx context.Context, w Wizard, q Question) (Wizard, err
 		}
 		switch word := strings.ToLower(strings.TrimSpace(a)); {
 		case q.Kind != Secret && word == "?":
-			p.help(w, q)
+			p.help(q, w.CanGoBack(), unchanged)
 			continue
 		case q.Kind != Secret && w.CanGoBack() && (word == "b" || word == "back"):
 			return w.Back(), nil
@@ -118,8 +135,8 @@ func (p *Prompts) put(ctx context.Context, q Question, back, all bool) (string, 
 			p.options(q)
 		}
 		prompt += " Number or name"
-		if q.Free {
-			prompt += ", or the path of a site file"
+		if q.Free != "" {
+			prompt += ", or " + q.Free
 		}
 	case q.Optional && q.Default == "":
 		prompt += " (optional)"
@@ -169,11 +186,12 @@ func (p *Prompts) options(q Question) {
 	}
 	for i, o := range q.Options {
 		name := printable.Line(o.Name)
-		fmt.Fprintf(p.Out, "%3d  %s%s  %s\n", i+1, name, strings.Repeat(" ", max(0, width-len([]rune(name)))), printable.Line(o.Text))
+		l := fmt.Sprintf("%3d  %s%s  %s", i+1, name, strings.Repeat(" ", max(0, width-len([]rune(name)))), printable.Line(o.Text))
+		fmt.Fprintln(p.Out, strings.TrimRight(l, " "))
 	}
 }
 
-func (p *Prompts) help(w Wizard, q Question) {
+func (p *Prompts) help(q Question, back, unchanged bool) {
 	for _, n := range q.Notes {
 		fmt.Fprintln(p.Out, n)
 	}
@@ -181,10 +199,10 @@ func (p *Prompts) help(w Wizard, q Question) {
 		p.options(q)
 		fmt.Fprintln(p.Out, "Answer with the number or the name, or its beginning.")
 	}
-	if w.CanGoBack() {
+	if back {
 		fmt.Fprintln(p.Out, "b goes back; what was answered is proposed again.")
 	}
-	if !w.Changed() {
+	if unchanged {
 		fmt.Fprintln(p.Out, "Nothing has been changed.")
 	}
 	if q.Flag != "" {

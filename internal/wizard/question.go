@@ -27,7 +27,7 @@ type Question struct {
 	Text     string   // the question itself, one line
 	Notes    []string // what to know before it is answered
 	Options  []Option // of a choice
-	Free     bool     // of a choice: anything else can be answered too
+	Free     string   // of a choice: what else can be answered, "" for nothing
 	Default  string   // what an empty answer means, "" if it has to be answered; what is proposed, if it is optional
 	Optional bool     // an empty answer is one
 	Given    bool     // of a secret: it was given before, and an empty answer keeps it
@@ -54,6 +54,7 @@ const (
 	byHand      = "by hand"
 	later       = "later"
 	anotherFile = "another file"
+	newSite     = "new"
 	password    = "password"
 )
 
@@ -126,7 +127,7 @@ func (q Question) choose(answer string) (string, error) {
 	switch {
 	case len(begun) == 1:
 		return begun[0], nil
-	case q.Free:
+	case q.Free != "":
 		return answer, nil
 	}
 	return "", fmt.Errorf("%q is none of the answers: %s", answer, q.wanted())

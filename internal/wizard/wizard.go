@@ -63,8 +63,9 @@ type Setup struct {
 	Candidates []Candidate
 	// Open reads a site file that is not among the candidates.
 	Open   func(file string) (Candidate, error)
-	File   string  // the site file, "" to be asked for
-	Ticket *string // nil to be asked for
+	New    DraftSetup // of a new site file; without Make none can be made
+	File   string     // the site file, "" to be asked for
+	Ticket *string    // nil to be asked for
 	// Passwords are those of a site's users that need not be asked for.
 	Passwords func(site.Site) (Passwords, error)
 }
@@ -109,6 +110,7 @@ type Wizard struct {
 	setup   Setup
 	at      place
 	answers Answers
+	draft   Draft             // the site file that is being made
 	user    int               // the one whose password is asked for
 	given   Passwords         // that are not asked for
 	signsIn string            // the site whose passwords the answers have
@@ -129,6 +131,7 @@ type place int
 const (
 	atSite place = iota
 	atFile
+	atNew
 	atPassword
 	atTicket
 	planning
@@ -187,7 +190,7 @@ func (w Wizard) Stage() string { return w.stage }
 // Step is the step that the conversation has come to.
 func (w Wizard) Step() Step {
 	switch w.at {
-	case atSite, atFile:
+	case atSite, atFile, atNew:
 		return Site
 	case atPassword, atTicket:
 		return SignIn
@@ -292,6 +295,14 @@ func (w Wizard) Back() Wizard {
 		return w
 	}
 	was := w.before[n-1]
+	if w.at == atNew {
+		if w.draft.CanGoBack() {
+			was = w
+			was.draft = w.draft.Back()
+			return was
+		}
+		was.draft = w.draft
+	}
 	was.said, was.answers.Passwords, was.signsIn = w.said, w.answers.Passwords, w.signsIn
 	was.rec, was.failed = w.rec, nil
 	return was
@@ -306,6 +317,9 @@ func (w Wizard) Answer(answer string) (Wizard, error) {
 	a, err := q.Check(answer)
 	if err != nil {
 		return w, err
+	}
+	if w.at == atNew {
+		return w.drafts(a)
 	}
 	next, err := w.answer(a)
 	if err != nil {
@@ -337,9 +351,14 @@ func with[V any](m map[string]V, key string, v V) map[string]V {
 func (w Wizard) answer(a string) (Wizard, error) {
 	switch w.at {
 	case atSite:
-		if a == anotherFile {
+		switch {
+		case a == anotherFile:
 			w.at = atFile
 			return w, nil
+		case a == newSite && w.setup.New.Make != nil:
+			draft, err := w.draft.again(w.setup.New)
+			w.at, w.draft = atNew, draft
+			return w, err
 		}
 		i := slices.IndexFunc(w.setup.Candidates, func(c Candidate) bool { return c.Name == a })
 		if i < 0 {
@@ -421,6 +440,31 @@ func (w Wizard) option(a string, to map[string]place) Wizard {
 	}
 	w.at = p
 	return w
+}
+
+// drafts goes on with the new site file. Once it is made it is a candidate as any other, and chosen.
+func (w Wizard) drafts(a string) (Wizard, error) {
+	draft, err := w.draft.Answer(a)
+	if err != nil {
+		return w, err
+	}
+	w.draft = draft
+	if !draft.Done() {
+		return w, nil
+	}
+	c, err := w.setup.Open(draft.File())
+	if err != nil {
+		return w, err
+	}
+	if slices.ContainsFunc(w.setup.Candidates, func(o Candidate) bool { return o.Name == c.Name }) {
+		c.Name = c.File
+	}
+	w.setup.Candidates = slices.Insert(slices.Clone(w.setup.Candidates), 0, c)
+	w.said = with(w.said, "site ", c.Name)
+	choice := w.before[len(w.before)-1] // which Back goes to
+	choice.setup, choice.said = w.setup, w.said
+	w.draft, w.before = Draft{}, []Wizard{choice}
+	return w.chosen(c)
 }
 
 func (w Wizard) open(file string) (Wizard, error) {
