@@ -54,7 +54,8 @@ func (w Wizard) ask() Question {
 		}
 	case atConnect:
 		q := Question{ID: "connect", Kind: Choice, Text: "Try again?", Default: again, Options: []Option{{"r", again, "when what is named above is put right"}}}
-		if slices.ContainsFunc(w.rec.Servers, func(s record.Server) bool { return s.Failure != nil && s.Failure.Kind == "rejected" }) {
+		rejected := slices.ContainsFunc(w.rec.Servers, func(s record.Server) bool { return s.Failure != nil && s.Failure.Kind == "rejected" })
+		if rejected && !w.answers.Candidate.Simulated { // a simulated site brings its password
 			q.Text, q.Default = "What now?", password
 			q.Options = append([]Option{{"p", password, "sign in with another password"}}, q.Options...)
 		}

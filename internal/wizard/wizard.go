@@ -4,7 +4,9 @@
 package wizard
 
 import (
+	"cmp"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 
@@ -89,6 +91,16 @@ func (p Passwords) With(user string, password secret.Text) Passwords {
 		all = *p.all
 	}
 	all = with(all, strings.ToLower(user), password)
+	return Passwords{&all}
+}
+
+// or are these passwords, and for users without one those of others.
+func (p Passwords) or(others Passwords) Passwords {
+	if p.all == nil || others.all == nil {
+		return Passwords{cmp.Or(p.all, others.all)}
+	}
+	all := maps.Clone(*others.all)
+	maps.Copy(all, *p.all)
 	return Passwords{&all}
 }
 
@@ -285,14 +297,15 @@ func (w Wizard) Trouble() string {
 // CanGoBack tells whether there is a question to go back to.
 func (w Wizard) CanGoBack() bool { return len(w.before) > 0 }
 
-// Back goes to the question before. What was answered is kept, to be proposed again.
+// Back goes to the question before. What was answered is kept, to be proposed again; a password that was about to be typed
+// anew and was not is the one before.
 func (w Wizard) Back() Wizard {
 	n := len(w.before)
 	if n == 0 {
 		return w
 	}
 	was := w.before[n-1]
-	was.said, was.answers.Passwords, was.signsIn = w.said, w.answers.Passwords, w.signsIn
+	was.said, was.answers.Passwords, was.signsIn = w.said, w.answers.Passwords.or(was.answers.Passwords), w.signsIn
 	was.rec, was.failed = w.rec, nil
 	return was
 }

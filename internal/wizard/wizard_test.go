@@ -330,6 +330,27 @@ func TestTrouble(t *testing.T) {
 	if q := asks(t, w, "password", wizard.SignIn); q.Given {
 		t.Error("a password that was rejected is kept")
 	}
+	if a := does(t, answers(t, w.Back(), "again"), wizard.DoPlan).Answers(); password(a) != "wrong" {
+		t.Errorf("without another password servers are signed in to with %q, which counts towards a lock-out", password(a))
+	}
+	w = answers(t, w, "right")
+	if a := does(t, answers(t, w.Back().Back(), "again"), wizard.DoPlan).Answers(); password(a) != "right" {
+		t.Errorf("after another password servers are signed in to with %q", password(a))
+	}
+
+	// Of a file, it is asked for then; a simulated site has but the one it brings.
+	fromFile := setup()
+	fromFile.Passwords = func(site.Site) (wizard.Passwords, error) {
+		return wizard.Passwords{}.With(`CORP\qs-admin`, "from a file"), nil
+	}
+	w = does(t, answers(t, begun(t, fromFile), "finance-bi", ""), wizard.DoPlan, failed("rejected")...).Done(nil)
+	if q := asks(t, answers(t, w, "password"), "password", wizard.SignIn); q.Given {
+		t.Error("a password of a file that was rejected is kept")
+	}
+	w = does(t, answers(t, begun(t, setup()), "lab", ""), wizard.DoPlan, failed("rejected")...).Done(nil)
+	if got := names(w); !slices.Equal(got, []string{"again", "leave"}) {
+		t.Errorf("rejected on a simulated site: %q", got)
+	}
 
 	w = plan.Done(errors.New("another preflight works on this run"))
 	asks(t, w, "connect", wizard.Connect)
