@@ -255,7 +255,9 @@ func (w Wizard) Done(failed error) Wizard {
 		w.at = atInspect
 		if w.broke() != "" || failed != nil {
 			w.at = atConnect
+			break
 		}
+		w.before = once(w.before)
 	case applying:
 		w.at = atProve
 		if w.broke() != "" || failed != nil {
@@ -276,6 +278,19 @@ func (w Wizard) Done(failed error) Wizard {
 		}
 	}
 	return w
+}
+
+// once are the questions to go back to once an action was done: each as it was asked last, and none about trouble that is
+// mended.
+func once(before []Wizard) []Wizard {
+	var out []Wizard
+	for i, b := range before {
+		again := slices.ContainsFunc(before[i+1:], func(o Wizard) bool { return o.at == b.at && o.user == b.user })
+		if b.at != atConnect && !again {
+			out = append(out, b)
+		}
+	}
+	return out
 }
 
 // broke is why the last command broke off, "" if it came to its end.
@@ -305,6 +320,7 @@ func (w Wizard) Back() Wizard {
 		return w
 	}
 	was := w.before[n-1]
+	was.before = w.before[:n-1]
 	was.said, was.answers.Passwords, was.signsIn = w.said, w.answers.Passwords.or(was.answers.Passwords), w.signsIn
 	was.rec, was.failed = w.rec, nil
 	return was
@@ -330,7 +346,7 @@ func (w Wizard) Answer(answer string) (Wizard, error) {
 	switch {
 	case next.applied:
 		next.before = nil
-	case !w.applied:
+	case !w.applied && a != again: // the same is asked once more then
 		next.before = append(slices.Clone(w.before), w)
 	}
 	return next, nil

@@ -228,6 +228,22 @@ func TestBack(t *testing.T) {
 	}
 	does(t, w, wizard.DoPlan)
 
+	// Looking once more is nothing to go back to, nor is trouble that was mended.
+	w = does(t, w, wizard.DoPlan, planned()...).Done(nil)
+	w = does(t, answers(t, w, "again"), wizard.DoPlan, planned()...).Done(errors.New("unreachable"))
+	asks(t, w, "connect", wizard.Connect)
+	w = does(t, answers(t, w, "again"), wizard.DoPlan, planned()...).Done(nil)
+	asks(t, w.Back(), "ticket", wizard.SignIn)
+	rejected := append(planned()[:3:3], record.ServerFailed{Server: "qs-rim1", Stage: "connect", Kind: "rejected"}, record.CommandEnded{Error: "rejected", At: at})
+	w = does(t, answers(t, w, "again"), wizard.DoPlan, rejected...).Done(nil)
+	asks(t, answers(t, w, "password").Back(), "connect", wizard.Connect)
+	w = does(t, answers(t, w, "password", "another", ""), wizard.DoPlan, planned()...).Done(nil)
+	for _, id := range []string{"ticket", "password"} {
+		w = w.Back()
+		asks(t, w, id, wizard.SignIn)
+	}
+	asks(t, w.Back(), "site", wizard.Site)
+
 	// Another site needs its own password.
 	w = begun(t, setup())
 	w = answers(t, w, "finance-bi", "secret").Back().Back()
