@@ -302,7 +302,7 @@ func (g *guide) show(w wizard.Wizard, q wizard.Question) string {
 		which = []reports.Section{reports.Servers}
 	case "inspect":
 		which = []reports.Section{reports.Servers, reports.Findings}
-	case "review":
+	case "review", "undo":
 		which = []reports.Section{reports.Rules}
 	case "applied":
 		which = []reports.Section{reports.Rules, reports.Findings}

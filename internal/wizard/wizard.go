@@ -222,9 +222,9 @@ func (w Wizard) Step() Step {
 			return Prove
 		}
 		return Apply
-	case atApproval, atApplied, undoing:
+	case atApproval, atApplied, atUndo, undoing:
 		return Apply
-	case atProve, verifying, atUndo:
+	case atProve, verifying:
 		return Prove
 	case atJoin, atCertificate, atKey, atConfirm, joining, atJoined:
 		return Join
@@ -273,8 +273,8 @@ func (w Wizard) Done(failed error) Wizard {
 		}
 	case undoing:
 		w.at = atReport
-		if failed != nil || w.rec.InPlace() > 0 {
-			w.at = atApplied
+		if w.rec.InPlace() > 0 { // not atApplied: what is tried again there is to add
+			w.at = atUndo
 		}
 	}
 	return w
@@ -407,7 +407,7 @@ func (w Wizard) answer(a string) (Wizard, error) {
 		w = w.option(a, map[string]place{again: verifying, undo: atUndo})
 	case atUndo:
 		w = w.option(a, map[string]place{yes: undoing, no: atProve})
-		if w.at == atProve && w.broke() != "" {
+		if n := len(w.rec.Run.Commands); w.at == atProve && n > 0 && w.rec.Run.Commands[n-1].Name == string(DoApply) && w.broke() != "" {
 			w.at = atApplied
 		}
 	case atJoin:

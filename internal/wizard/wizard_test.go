@@ -387,13 +387,18 @@ func TestTrouble(t *testing.T) {
 		t.Errorf("a rule is in: %q", got)
 	}
 	w = answers(t, w, "undo")
-	if q := asks(t, w, "undo", wizard.Prove); q.Default != "no" || !strings.Contains(q.Text, "1 rule ") {
+	if q := asks(t, w, "undo", wizard.Apply); q.Default != "no" || !strings.Contains(q.Text, "1 rule ") {
 		t.Errorf("undoing is asked as %+v", q)
 	}
 	asks(t, answers(t, w, ""), "applied", wizard.Apply) // no
 	w = does(t, answers(t, w, "yes"), wizard.DoBackOut, brokeOff("backout", "unreachable")...).Done(nil)
-	asks(t, w, "applied", wizard.Apply)
-	w = answers(t, w, "undo", "y")
+	asks(t, w, "undo", wizard.Apply) // not what would add rules again
+	if w.Trouble() != "unreachable" {
+		t.Errorf("why rules are still there is %q", w.Trouble())
+	}
+	asks(t, answers(t, w, "no"), "prove", wizard.Prove)
+	asks(t, does(t, answers(t, w, "yes"), wizard.DoBackOut).Done(errors.New("the folder is locked")), "undo", wizard.Apply)
+	w = answers(t, w, "y")
 	w = does(t, w, wizard.DoBackOut, command("backout", record.RemovalEnded{ID: "a", Server: "qs-rim1", State: record.Removed, At: at}, record.CommandEnded{At: at})...).Done(nil)
 	asks(t, w, "report", wizard.Report)
 }
