@@ -318,8 +318,12 @@ func (g *guide) show(w wizard.Wizard, q wizard.Question) string {
 
 // labCandidate is the lab as a candidate; its site may be unknown until it is started.
 func labCandidate(s site.Site) wizard.Candidate {
-	return wizard.Candidate{Name: "lab", Site: s, Simulated: true}
+	return wizard.Candidate{Name: labName, Site: s, Simulated: true}
 }
+
+// labName is what the lab is chosen by. A site file whose site has that name is chosen by its path, so that nobody who
+// means the lab comes to real servers.
+const labName = "lab"
 
 // given are the passwords of a site's users that need not be asked for.
 func given(s site.Site) (wizard.Passwords, error) {
@@ -358,7 +362,7 @@ func (a *app) candidates(folder string) []wizard.Candidate {
 		}
 		c, err := open(file)
 		c.Name, c.Wrong = cmp.Or(c.Site.Name, file), err
-		if slices.ContainsFunc(all, func(o wizard.Candidate) bool { return o.Name == c.Name }) {
+		if c.Name == labName || slices.ContainsFunc(all, func(o wizard.Candidate) bool { return o.Name == c.Name }) {
 			c.Name = file
 		}
 		if c.Last = "never run"; err != nil {
