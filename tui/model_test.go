@@ -39,7 +39,12 @@ func setup() wizard.Setup {
 			{Name: "bad", File: "bad.yaml", Wrong: errSite},
 			{Name: "lab", Site: twoNodes("lab"), Simulated: true},
 		},
-		Open:      func(file string) (wizard.Candidate, error) { return wizard.Candidate{}, errSite },
+		Open: func(file string) (wizard.Candidate, error) {
+			if file != "finance-bi.yaml" {
+				return wizard.Candidate{}, errSite
+			}
+			return wizard.Candidate{Name: "finance-bi", Site: twoNodes("finance-bi"), File: file}, nil
+		},
 		Passwords: func(site.Site) (wizard.Passwords, error) { return wizard.Passwords{}, nil },
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -190,13 +191,14 @@ func (g *guide) Do(ctx context.Context, action wizard.Action, with wizard.Answer
 	return w.perform(ctx, w.planning(ctx)...)
 }
 
-// begin begins a command: of the run that there is, or of a new one if what was planned is of another site or ticket.
+// begin begins a command: of the run that there is, or of a new one if what was planned is of another site or ticket, or if
+// the site file was edited since.
 func (g *guide) begin(w *session, action wizard.Action, with wizard.Answers) error {
 	s, run, connector, err := g.reach(with)
 	if err != nil {
 		return err
 	}
-	same := g.last != nil && g.site.Name == with.Candidate.Name && g.site.File == with.Candidate.File && g.ticket == with.Ticket
+	same := g.last != nil && reflect.DeepEqual(g.site.Site, with.Candidate.Site) && g.site.File == with.Candidate.File && g.ticket == with.Ticket
 	if action != wizard.DoPlan || same {
 		w.journal = g.last.journal
 		if r := g.last.Record(); action == wizard.DoApply {

@@ -182,6 +182,47 @@ func TestWizardNewTicket(t *testing.T) {
 	}
 }
 
+// TestWizardEdited: going back to a site file that was edited begins a run of what stands in it now.
+func TestWizardEdited(t *testing.T) {
+	t.Parallel()
+	s := newLab(t, lab.Options{})
+	v := onScreen(t, "--runs", s.runs)
+	v.shows("1/9 Site")
+	v.types("o")
+	v.shows("The site file")
+	v.types(s.files.Site + "\r")
+	v.shows("> Password")
+	v.types(s.Password() + "\r")
+	v.shows("> Ticket")
+	v.types("\r")
+	v.shows("4/9 Inspect", "n next")
+	text, err := os.ReadFile(s.files.Site)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(s.files.Site, append(text, "\nproof:\n  listen: false\n"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	v.types("b")
+	v.shows("> Ticket")
+	v.types("\x1b[Z\x1b[Z") // shift+tab, twice
+	v.shows("1/9 Site")
+	v.types("\r")
+	v.shows("> Password")
+	v.types("\r")
+	v.shows("> Ticket")
+	v.types("\r")
+	v.shows("4/9 Inspect", "n next")
+	v.types("w")
+	v.ends(0)
+	if runs, err := record.Runs(s.runs); err != nil || len(runs) != 2 {
+		t.Fatalf("the runs are %+v (%v), want one for each site file", runs, err)
+	}
+	if r := s.last(t); r.Site.Proof.Listen == nil || *r.Site.Proof.Listen {
+		t.Errorf("the site of the new run is %+v", r.Site)
+	}
+}
+
 // TestWalk: the whole journey on a terminal, on simulated servers: every step is drawn, there is a way back before the
 // approval and none after it, and what the wizard says last stays on the normal screen.
 func TestWalk(t *testing.T) {

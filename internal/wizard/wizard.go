@@ -374,7 +374,15 @@ func (w Wizard) answer(a string) (Wizard, error) {
 		if i < 0 {
 			return w.open(a)
 		}
-		return w.chosen(w.setup.Candidates[i])
+		c := w.setup.Candidates[i]
+		if c.File != "" { // it may have been edited since
+			now, err := w.setup.Open(c.File)
+			if err != nil {
+				return w, err
+			}
+			c.Site, c.Wrong = now.Site, nil
+		}
+		return w.chosen(c)
 	case atFile:
 		return w.open(a)
 	case atPassword:

@@ -31,10 +31,13 @@ func setup() wizard.Setup {
 			{Name: "lab", Simulated: true},
 		},
 		Open: func(file string) (wizard.Candidate, error) {
-			if file != "there.yaml" {
-				return wizard.Candidate{}, errors.New("reading the site file " + file + ": no such file")
+			switch name := strings.TrimSuffix(file, ".yaml"); name {
+			case "there", "finance-bi":
+				return wizard.Candidate{Name: name, Site: twoNodes(name), File: file}, nil
+			case "bad":
+				return wizard.Candidate{}, errBad
 			}
-			return wizard.Candidate{Name: "there", Site: twoNodes("there"), File: file}, nil
+			return wizard.Candidate{}, errors.New("reading the site file " + file + ": no such file")
 		},
 		Passwords: func(site.Site) (wizard.Passwords, error) { return wizard.Passwords{}, nil },
 	}
@@ -279,6 +282,18 @@ func TestSite(t *testing.T) {
 			t.Errorf("%q: after an error %s is asked", test.answer, q.ID)
 		case test.err == "" && (err != nil || q.ID != test.asks):
 			t.Errorf("%q: %s is asked (%v), want %s", test.answer, q.ID, err, test.asks)
+		}
+	}
+
+	// A site file that was edited meanwhile is taken as it is now.
+	s := setup()
+	s.Open = func(file string) (wizard.Candidate, error) {
+		return wizard.Candidate{Name: "edited", Site: twoNodes("edited"), File: file}, nil
+	}
+	for _, file := range []string{"finance-bi", "bad.yaml"} {
+		w := answers(t, begun(t, s), file)
+		if c := w.Answers().Candidate; c.Site.Name != "edited" || c.Name != file || c.Wrong != nil {
+			t.Errorf("of an edited %s this is taken: %+v", file, c)
 		}
 	}
 	if c, ok := begun(t, setup()).Chosen("finance-bi"); !ok || c.File != "finance-bi.yaml" {
