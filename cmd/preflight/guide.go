@@ -91,11 +91,13 @@ type guide struct {
 	busy   atomic.Bool             // an action is being done
 	runs   atomic.Pointer[session] // its command, once that was begun
 	last   *session                // the last command, nil before the first; while an action is done it is the action's alone
+	unable error                   // why the last action was not begun, nil if it was; like last
 	site   wizard.Candidate
 	ticket string
 }
 
-// lead leads through a conversation, drawn or in lines, and ends with the exit code of the last command.
+// lead leads through a conversation, drawn or in lines, and ends with the exit code of the last command, also if that could
+// not be begun.
 func (g *guide) lead(ctx context.Context, setup wizard.Setup, f face) error {
 	a := g.app
 	if a.noInput {
@@ -144,6 +146,9 @@ func (g *guide) end(broke error) error {
 	if g.last != nil {
 		code = errors.Join(g.last.finish(), g.last.journal.Close())
 	}
+	if broke == nil {
+		broke = g.unable // the last word on what was wanted
+	}
 	if g.last == nil && broke == nil {
 		return context.Canceled // left before anything was begun
 	}
@@ -167,14 +172,15 @@ func (g *guide) Do(ctx context.Context, action wizard.Action, with wizard.Answer
 	defer g.runs.Store(nil)
 	w := &session{app: g.app, command: string(action), tell: o.Tell, quiet: g.quiet, wizard: true}
 	var by engine.Joining
+	g.unable = nil
 	if action == wizard.DoJoin {
-		var err error
-		if by, err = g.joins(with, o); err != nil {
-			return err
-		}
+		by, g.unable = g.joins(with, o)
 	}
-	if err := g.begin(w, action, with); err != nil {
-		return err
+	if g.unable == nil {
+		g.unable = g.begin(w, action, with)
+	}
+	if g.unable != nil {
+		return g.unable
 	}
 	g.last = w
 	g.runs.Store(w)

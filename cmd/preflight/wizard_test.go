@@ -133,7 +133,7 @@ func TestWizardTrouble(t *testing.T) {
 		{"prove again", "", []string{"PASSWORD", "", "next", "next", "lab", "again", "leave"}, 0, []string{"prove"}, "plan apply verify"},
 		{"later", "", []string{"PASSWORD", "", "next", "next", "lab", "next", "later", "leave"}, 0, []string{"Step 9 of 9"}, "plan apply"},
 		{"no to the certificate", "", []string{"PASSWORD", "", "next", "next", "lab", "next", "certificate", "no.pem", "no.key", "no", "later", "leave"}, 0, []string{"master key"}, "plan apply"},
-		{"no certificate", "", []string{"PASSWORD", "", "next", "next", "lab", "next", "certificate", "no.pem", "no.key", "yes", "next", "leave"}, 0, []string{"error: reading --qrs-cert no.pem"}, "plan apply"},
+		{"no certificate", "", []string{"PASSWORD", "", "next", "next", "lab", "next", "certificate", "no.pem", "no.key", "yes", "next", "leave"}, 2, []string{"error: reading --qrs-cert no.pem"}, "plan apply"},
 		{"stale", "stale-certificates", []string{"PASSWORD", "", "next", "next", "lab", "next", "leave"}, 3, []string{"CN=old-central-CA"}, "plan apply"},
 		{"the input ends", "", []string{"PASSWORD"}, 2, []string{"error: the answer is missing: Number of the change ticket\nhint: --ticket\n"}, ""},
 		{"the input ends after the plan", "", []string{"PASSWORD", "", "next"}, 2, []string{"the answer is missing: Go on to apply this plan"}, "plan"},
@@ -270,6 +270,24 @@ func TestWalk(t *testing.T) {
 	if strings.Contains(after, "\x1b") && strings.Contains(after[strings.Index(after, "lab  CHG"):], "\x1b") {
 		t.Errorf("what stays on the screen is not plain: %q", after)
 	}
+}
+
+// TestLeaving: whoever leaves at the first question has cancelled; a run that could not be begun ends as its command does.
+func TestLeaving(t *testing.T) {
+	t.Parallel()
+	v := onScreen(t, "--runs", filepath.Join(t.TempDir(), "runs"))
+	v.shows("1/9 Site")
+	v.types("q")
+	v.shows("Leave? y/n")
+	v.types("y")
+	v.ends(130)
+
+	s := newLab(t, lab.Options{})
+	if err := os.WriteFile(s.runs, nil, 0o600); err != nil { // where the folder of runs is to be
+		t.Fatal(err)
+	}
+	o := s.wizard(t, 2, s.Password(), "", "leave")
+	says(t, o.stderr, "hint: name another folder with --runs")
 }
 
 // TestBreakingOff: ctrl+c twice leaves at a question; before anything was begun nothing is left, and after the plan the run
