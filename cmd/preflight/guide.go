@@ -75,7 +75,7 @@ func (a *app) wizard(cmd *cobra.Command, f wizardFlags) error {
 		return err
 	}
 	g := &guide{app: a}
-	setup := wizard.Setup{Candidates: append(a.candidates("."), labCandidate(site.Site{})), File: f.file}
+	setup := wizard.Setup{Candidates: append(a.candidates("."), labCandidate(site.Site{})), Open: open, File: f.file}
 	if cmd.Flags().Changed("ticket") {
 		setup.Ticket = &f.ticket
 	}
@@ -108,7 +108,7 @@ func (g *guide) lead(ctx context.Context, setup wizard.Setup, f face) error {
 			g.lab.Close()
 		}
 	}()
-	setup.Open, setup.Passwords = open, given
+	setup.Passwords = given
 	w, err := wizard.New(setup)
 	if err != nil {
 		return err

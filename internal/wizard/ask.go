@@ -29,14 +29,16 @@ var proposed = map[string]bool{"site": true, "file": true, "ticket": true, "cert
 func (w Wizard) ask() Question {
 	switch w.at {
 	case atSite:
-		q := Question{ID: "site", Kind: Choice, Free: true, Text: "Which site is this about?", Flag: "-f FILE"}
+		q := Question{ID: "site", Kind: Choice, Free: w.setup.Open != nil, Text: "Which site is this about?", Flag: "-f FILE"}
 		for i, c := range w.setup.Candidates {
 			q.Options = append(q.Options, Option{Name: c.Name, Text: c.About()})
 			if i == 0 && c.Wrong == nil {
 				q.Default = c.Name
 			}
 		}
-		q.Options = append(q.Options, Option{"o", anotherFile, "a site file that is somewhere else"})
+		if q.Free {
+			q.Options = append(q.Options, Option{"o", anotherFile, "a site file that is somewhere else"})
+		}
 		return q
 	case atFile:
 		return Question{ID: "file", Kind: Text, Text: "The site file", Flag: "-f FILE"}

@@ -63,7 +63,7 @@ type Candidate struct {
 // Setup is what a wizard begins with: what there is to choose, and answers that were given before it began.
 type Setup struct {
 	Candidates []Candidate
-	// Open reads a site file that is not among the candidates.
+	// Open reads a site file; nil if there is none but the candidates.
 	Open   func(file string) (Candidate, error)
 	File   string  // the site file, "" to be asked for
 	Ticket *string // nil to be asked for

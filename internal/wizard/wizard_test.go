@@ -296,6 +296,15 @@ func TestSite(t *testing.T) {
 			t.Errorf("of an edited %s this is taken: %+v", file, c)
 		}
 	}
+
+	// Without files there is nothing but the candidates.
+	s.Open, s.Candidates = nil, s.Candidates[2:]
+	if q := asks(t, begun(t, s), "site", wizard.Site); len(q.Options) != 1 || q.Free {
+		t.Errorf("without files the answers are %+v", q)
+	}
+	if _, err := begun(t, s).Answer("there.yaml"); err == nil {
+		t.Error("without files one can be chosen")
+	}
 	if c, ok := begun(t, setup()).Chosen("finance-bi"); !ok || c.File != "finance-bi.yaml" {
 		t.Errorf("finance-bi would choose %+v, %v", c, ok)
 	}
