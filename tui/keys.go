@@ -151,14 +151,15 @@ func (m *model) beneath(b body, s shape) []binding {
 	if asked {
 		keys = append(keys, bind(inHelp, "q", "leave", act(func() { m.pending = leaving }), "q"))
 	}
-	if m.job != nil && !asked {
-		does := "stop"
-		if m.stopping {
-			does = "leave now"
-		}
-		keys = append(keys, bind(answers, "ctrl+c", does, nil, "ctrl+c"))
-	} else {
+	switch {
+	case m.job == nil:
 		keys = append(keys, interruptKey())
+	case m.stopping:
+		keys = append(keys, bind(answers, "ctrl+c", "leave now", nil, "ctrl+c"))
+	case asked:
+		keys = append(keys, bind(inHelp, "ctrl+c", "stop", nil, "ctrl+c"))
+	default:
+		keys = append(keys, bind(answers, "ctrl+c", "stop", nil, "ctrl+c"))
 	}
 	return effective(append(keys, m.helping()))
 }

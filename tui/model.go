@@ -260,7 +260,12 @@ func (m *model) press(k tea.KeyMsg) tea.Cmd {
 	was := m.pending
 	m.pending = nothing
 	if was == leaving {
-		if key.Matches(k, key.NewBinding(key.WithKeys("y"))) {
+		switch {
+		case !key.Matches(k, key.NewBinding(key.WithKeys("y"))):
+		case m.job != nil: // which asks something: its end is waited for
+			m.stopped = true
+			m.stop()
+		default:
 			m.leave(nil)
 		}
 		return nil

@@ -454,6 +454,31 @@ func TestLeave(t *testing.T) {
 	}
 }
 
+// TestLeaveAsking: an action that asks something is ended before its operator leaves, and its last words are heard.
+func TestLeaveAsking(t *testing.T) {
+	t.Parallel()
+	s := enact(t, begun(t), runner(func(ctx context.Context, a wizard.Action, with wizard.Answers, o wizard.Operator) error {
+		_, err := o.Ask(ctx, wizard.YesNo("clicked", "Is it done in the QMC?"))
+		telling(planned()...)(ctx, a, with, o)
+		return err
+	}))
+	s.press("enter", "x", "enter", "enter")
+	s.asks("clicked")
+	s.press("?")
+	s.shows("ctrl+c", "stop")
+	s.hides("if pressed twice")
+	s.press("esc", "q")
+	s.shows("Leave? y/n")
+	s.press("y")
+	if s.m.over {
+		t.Error("it did not wait for the action")
+	}
+	s.until("the end", func() bool { return s.quit })
+	if !errors.Is(s.m.err, ErrInterrupted) || s.m.w.Record().Run.ID != "finance-bi-1" {
+		t.Errorf("err = %v, run %q: what the action said last is lost", s.m.err, s.m.w.Record().Run.ID)
+	}
+}
+
 // TestTicks: whatever happens, at most one tick is under way that counts; it is fast while something runs, slow while only
 // the clock goes, and there is none before.
 func TestTicks(t *testing.T) {
