@@ -204,6 +204,23 @@ func fits(t *testing.T, m *model, width, height int, g glyphs) {
 	}
 }
 
+// TestSmallest: on the smallest terminal the question stays whole, and that there is more to know of it, and how to read
+// that, is said.
+func TestSmallest(t *testing.T) {
+	t.Parallel()
+	for id, want := range map[string][]string{
+		"confirm certificate": {"… ? shows all of it\n", " Use the site's client certificate for\n", " this join?\n", " y  yes", "> x  no"},
+		"approve":             {"… esc, then ? shows all of it\n", " Type the site's name to go on\n", " > _"},
+	} {
+		m := still(asking(t, id), termenv.Ascii, full).do(minWidth, minHeight)
+		for _, w := range want {
+			if !strings.Contains(m.View(), w) {
+				t.Errorf("%s: %q is not shown:\n%s", id, w, m.View())
+			}
+		}
+	}
+}
+
 // TestChoice: what is chosen stays chosen while the run goes on, and is seen wherever it is.
 func TestChoice(t *testing.T) {
 	t.Parallel()
