@@ -325,7 +325,8 @@ func (m *model) shape(b body, room int) shape {
 		s.ask = []line{m.questionLine(q)}
 	}
 	if most := max(1, room-len(s.ask)-3); len(trouble) > most {
-		trouble = trouble[:most]
+		last := append(trouble[most-1][:len(trouble[most-1]):len(trouble[most-1])], span{" …", dim})
+		trouble = append(trouble[:most-1:most-1], m.theme.fit(last, m.width))
 	}
 	s.ask = append(s.ask, trouble...)
 	room -= len(s.ask)
@@ -453,6 +454,9 @@ func (m *model) page(b body, s shape) []line {
 		default:
 			all = append(append(all, nil), part.lines...)
 		}
+	}
+	if all == nil { // the terminal is larger by now
+		return d.lines
 	}
 	return all
 }

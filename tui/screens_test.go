@@ -3,6 +3,7 @@ package tui
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -217,6 +218,38 @@ func TestSmallest(t *testing.T) {
 			if !strings.Contains(m.View(), w) {
 				t.Errorf("%s: %q is not shown:\n%s", id, w, m.View())
 			}
+		}
+	}
+}
+
+// TestCut: what has no room is cut with a mark, down to the mark alone: of a line, and of why an answer was not taken.
+func TestCut(t *testing.T) {
+	t.Parallel()
+	for width, want := range map[int]string{0: "", 1: "…", 2: "a…", 3: "ab…", 4: "abcd", 5: "abcd"} {
+		if got := newTheme(termenv.Ascii, true, full).draw(lineOf(plain, "abcd"), width); got != want {
+			t.Errorf("at a width of %d abcd is %q, want %q", width, got, want)
+		}
+	}
+	m := still(asking(t, "ticket"), termenv.Ascii, full).do(minWidth, minHeight)
+	m.failed = errors.New(strings.Repeat("why ", 70) + "the-end")
+	if v := m.View(); !strings.Contains(v, " error: why why") || !strings.Contains(v, "why …\n") {
+		t.Errorf("that an error goes on is not shown:\n%s", v)
+	}
+	if m.do(100, 30); !strings.Contains(m.View(), "the-end\n") || strings.Contains(m.View(), "…") {
+		t.Errorf("the error is not whole:\n%s", m.View())
+	}
+}
+
+// TestOpen: what enter has opened is there at any size, also if there is room for all of it by then.
+func TestOpen(t *testing.T) {
+	t.Parallel()
+	m := still(wizardAt(t, wizard.Connect, "refused"), termenv.Ascii, full).do(60, 14, "enter")
+	if !m.open {
+		t.Fatalf("nothing is cut:\n%s", m.View())
+	}
+	for _, size := range [][2]int{{60, 14}, {120, 40}} {
+		if m.do(size[0], size[1]); !strings.Contains(m.View(), "a firewall refuses it") {
+			t.Errorf("at %v nothing of it is there:\n%s", size, m.View())
 		}
 	}
 }
