@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qlik-preflight/preflight/checks"
 	"github.com/qlik-preflight/preflight/internal/record"
 	"github.com/qlik-preflight/preflight/internal/site"
 	"github.com/qlik-preflight/preflight/internal/wizard"
@@ -233,6 +234,10 @@ func TestBack(t *testing.T) {
 
 	// Looking once more is nothing to go back to, nor is trouble that was mended.
 	w = does(t, w, wizard.DoPlan, planned()...).Done(nil)
+	w = does(t, answers(t, w, "again"), wizard.DoPlan, planned()...).Done(nil)
+	if q := asks(t, w, "inspect", wizard.Inspect); q.Default != "next" {
+		t.Errorf("proposed is %q, which was said before", q.Default)
+	}
 	w = does(t, answers(t, w, "again"), wizard.DoPlan, planned()...).Done(errors.New("unreachable"))
 	asks(t, w, "connect", wizard.Connect)
 	w = does(t, answers(t, w, "again"), wizard.DoPlan, planned()...).Done(nil)
@@ -295,6 +300,13 @@ func TestSite(t *testing.T) {
 		if c := w.Answers().Candidate; c.Site.Name != "edited" || c.Name != file || c.Wrong != nil {
 			t.Errorf("of an edited %s this is taken: %+v", file, c)
 		}
+	}
+
+	// What cannot be used is not proposed.
+	wrong := setup()
+	wrong.Candidates = wrong.Candidates[1:]
+	if q := asks(t, begun(t, wrong), "site", wizard.Site); q.Default != "" {
+		t.Errorf("proposed is %q, which cannot be used", q.Default)
 	}
 
 	// Without files there is nothing but the candidates.
@@ -427,6 +439,87 @@ func TestTrouble(t *testing.T) {
 	asks(t, w, "report", wizard.Report)
 }
 
+// TestForgotten: what kept an action from being begun is said at the question after it, and not any more once that is
+// answered or gone back from; what was proven in an action before says nothing of the step of the next one.
+func TestForgotten(t *testing.T) {
+	t.Parallel()
+	why := errors.New("the disk is full")
+	quiet := func(what string, w wizard.Wizard) {
+		t.Helper()
+		if w.Trouble() != "" {
+			t.Errorf("%s: %q is said still", what, w.Trouble())
+		}
+	}
+	w := answers(t, begun(t, setup()), "finance-bi", "secret", "")
+	rejected := append(planned()[:3:3], record.ServerFailed{Server: "qs-rim1", Stage: "connect", Kind: "rejected"})
+	w = does(t, w, wizard.DoPlan, rejected...).Done(why)
+	quiet("back from it", w.Back())
+	quiet("another password", answers(t, w, "password"))
+
+	apply := answers(t, reviewed(t), "next", "finance-bi")
+	w = does(t, apply, wizard.DoApply).Done(why)
+	asks(t, w, "applied", wizard.Apply)
+	w = does(t, answers(t, w, "again"), wizard.DoApply, applied()...)
+	if w = w.Event(record.StageStarted{Stage: "inspect"}); w.Step() != wizard.Prove {
+		t.Errorf("after the proofs the step is %v", w.Step())
+	}
+	w = w.Done(why)
+	if again := answers(t, w, "again"); again.Step() != wizard.Apply {
+		t.Errorf("applying again begins in step %v", again.Step())
+	}
+	quiet("undo", answers(t, w, "undo"))
+
+	w = does(t, apply, wizard.DoApply, applied()...).Done(nil)
+	w = does(t, answers(t, w, "again"), wizard.DoVerify).Done(why)
+	if asks(t, w, "prove", wizard.Prove); w.Trouble() == "" {
+		t.Error("why nothing was proven once more is not said")
+	}
+	quiet("next", answers(t, w, "next"))
+}
+
+// TestKept: a rim is kept from joining by what fails there or on the central node, unless that is the join itself.
+func TestKept(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		check, server string
+		verdict       checks.Verdict
+		asks          string
+		step          wizard.Step
+	}{
+		{"flow.reachable", "qs-rim1", checks.Fail, "report", wizard.Report},
+		{"flow.reachable", "qs-central", checks.Fail, "report", wizard.Report},
+		{"flow.reachable", "qs-rim2", checks.Fail, "join", wizard.Join},
+		{"flow.reachable", "qs-rim1", checks.Warn, "join", wizard.Join},
+		{checks.JoinComplete, "qs-rim1", checks.Fail, "join", wizard.Join},
+	} {
+		w := does(t, answers(t, reviewed(t), "next", "finance-bi"), wizard.DoApply, applied()...)
+		w = w.Event(record.Judged{Findings: []checks.Finding{{Check: test.check, Server: test.server, Verdict: test.verdict}}}).Done(nil)
+		asks(t, answers(t, w, "next"), test.asks, test.step)
+	}
+}
+
+// TestApprovalNotes: what is approved is said with its numbers, also if it is nothing but the proofs.
+func TestApprovalNotes(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		plan  record.Planned
+		notes string
+	}{
+		{record.Planned{}, "No rule has to be added. What works is proven, with listeners of preflight's own"},
+		{record.Planned{Changes: []record.PlannedChange{{ID: "a", Server: "qs-rim1"}, {ID: "b", Server: "qs-rim1"}, {ID: "c", Server: "qs-rim2"}}},
+			"2 rules will be added on qs-rim1.|1 rule will be added on qs-rim2.|Nothing else is changed. The way back is written already.|After this step"},
+		{record.Planned{Requests: []record.PlannedRequest{{Server: "qs-rim1"}}}, "|1 rule waits for the owners of policies in gpo-request.txt; "},
+	} {
+		w := answers(t, begun(t, setup()), "finance-bi", "secret", "")
+		second := record.ServerInspected{Server: "qs-rim2", Role: site.Rim}
+		w = does(t, w, wizard.DoPlan, append(planned(), second, test.plan)...).Done(nil)
+		q, _ := answers(t, w, "next", "next").Question()
+		if got := strings.Join(q.Notes, "|"); !strings.Contains(got, test.notes) {
+			t.Errorf("noted is %q, want %q", got, test.notes)
+		}
+	}
+}
+
 // TestJoin: who does the central node's part is asked for every rim; the site's client certificate is confirmed on its own.
 func TestJoin(t *testing.T) {
 	t.Parallel()
@@ -493,6 +586,7 @@ func TestCheck(t *testing.T) {
 		{choice, "", "", "an answer is needed"},
 		{optional, "", "", ""},
 		{optional, "CHG\x1b[31m", "", "control characters"},
+		{optional, "CHG\x7f", "", "control characters"},
 		{must, "LAB", "", `"LAB" is not it: write lab`},
 		{must, "lab ", "lab", ""},
 		{secretly, " a b ", " a b ", ""},
