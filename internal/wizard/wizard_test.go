@@ -252,6 +252,21 @@ func TestBack(t *testing.T) {
 	}
 	asks(t, w.Back(), "site", wizard.Site)
 
+	// Of several users each password is a question of its own.
+	two := setup()
+	two.Open = func(file string) (wizard.Candidate, error) {
+		s := twoNodes("two")
+		s.Nodes[1].WinRM.User = "local"
+		return wizard.Candidate{Name: "two", Site: s, File: file}, nil
+	}
+	w = does(t, answers(t, begun(t, two), "two.yaml", "a", "b", ""), wizard.DoPlan, planned()...).Done(nil)
+	for _, of := range []string{"", "local", `CORP\qs-admin`} {
+		w = w.Back()
+		if q, _ := w.Question(); q.Of != of {
+			t.Errorf("back is %s of %q, want it of %q", q.ID, q.Of, of)
+		}
+	}
+
 	// Another site needs its own password.
 	w = begun(t, setup())
 	w = answers(t, w, "finance-bi", "secret").Back().Back()
