@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/creack/pty"
+
 	"github.com/qlik-preflight/preflight/internal/lab"
 	"github.com/qlik-preflight/preflight/internal/record"
 	"github.com/qlik-preflight/preflight/tui"
@@ -165,6 +167,118 @@ func TestWizardTrouble(t *testing.T) {
 				t.Errorf("the run's commands are %q, want %q\n%s", got, test.commands, o.stderr)
 			}
 		})
+	}
+}
+
+// TestWizardChangedPlan: a plan that was changed between its review and its approval is not applied.
+func TestWizardChangedPlan(t *testing.T) {
+	t.Parallel()
+	s := newLab(t, lab.Options{})
+	before := s.rules(t)
+	v := onScreen(t, "--runs", s.runs, "-f", s.files.Site, "--ticket", "CHG1")
+	v.shows("> Password")
+	v.types(s.Password() + "\r")
+	v.shows("4/9 Inspect", "n next")
+	v.types("n")
+	v.shows("5/9 Review")
+	files, err := filepath.Glob(filepath.Join(s.runs, "*", "plan.json"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("the plans are %q (%v)", files, err)
+	}
+	if err := os.WriteFile(files[0], []byte("{}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	v.types("n")
+	v.shows("Type the site's name to go on")
+	v.types("lab\r")
+	v.shows("changed after it was planned", "w leave")
+	v.types("w")
+	v.ends(2)
+	s.unchanged(t, "a changed plan", before)
+}
+
+// TestCandidates: of the site files in a folder that is proposed first whose run is the newest, and what cannot be used
+// last; each has a name of its own, and none the lab's.
+func TestCandidates(t *testing.T) {
+	t.Parallel()
+	s := newLab(t, lab.Options{})
+	text, err := os.ReadFile(s.files.Site)
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := filepath.Dir(s.files.Site)
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	named := func(name string) string { return strings.Replace(string(text), "site: lab", "site: "+name, 1) }
+	write("a.yaml", named("beta"))
+	write("b.yaml", named("gamma"))
+	write("c.yml", named("beta"))
+	write("d.yaml", "site: [\n")
+	write("e.yaml", strings.Replace(named("delta"), "lab-ca.pem", "gone.pem", 1))
+	write("f.yaml", "kind: nothing of ours\n")
+	s.run(t, 0, "plan", "-f", filepath.Join(folder, "b.yaml"))
+	a := app{runs: s.runs}
+	var got []string
+	for _, c := range a.candidates(folder) {
+		is := strings.ReplaceAll(c.Name, folder+string(filepath.Separator), "")
+		if c.Wrong != nil {
+			is += " wrong"
+		}
+		if strings.HasPrefix(c.Last, "run ") {
+			is += " run"
+		}
+		got = append(got, is)
+	}
+	want := "gamma run|c.yml|site.yaml|beta|d.yaml wrong|delta wrong"
+	if strings.Join(got, "|") != want {
+		t.Errorf("the candidates are %s, want %s", strings.Join(got, "|"), want)
+	}
+}
+
+// TestDrawn: the wizard is drawn only where there is a terminal that can do it, and nothing else is written to it.
+func TestDrawn(t *testing.T) {
+	t.Setenv("TERM", "xterm")
+	t.Setenv("ACCESSIBLE", "")
+	_, terminal, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer terminal.Close()
+	file, err := os.Create(filepath.Join(t.TempDir(), "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for _, test := range []struct {
+		name, format, env, value string
+		face                     face
+		out                      *os.File
+		want                     bool
+	}{
+		{"a terminal", "text", "", "", face{}, nil, true},
+		{"asked for lines", "text", "", "", face{accessible: true}, nil, false},
+		{"the environment asks for lines", "text", "ACCESSIBLE", "1", face{}, nil, false},
+		{"a terminal that cannot", "text", "TERM", "dumb", face{}, nil, false},
+		{"events on it", "jsonl", "", "", face{}, nil, false},
+		{"events to a file", "jsonl", "", "", face{}, file, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if test.env != "" {
+				t.Setenv(test.env, test.value)
+			}
+			a := app{stdin: terminal, stdout: terminal, format: test.format, result: &result{file: test.out}}
+			if got := a.drawn(test.face); got != test.want {
+				t.Errorf("drawn is %v", got)
+			}
+		})
+	}
+	a := app{stdin: terminal, stdout: file, result: &result{}}
+	if a.drawn(face{}) {
+		t.Error("it is drawn into a file")
 	}
 }
 
