@@ -296,6 +296,11 @@ func TestPaste(t *testing.T) {
 	if q, _ := s.m.question(); q.ID != "ticket" || string(s.m.field.text) != "C" {
 		t.Errorf("%s is asked, %q is written", q.ID, string(s.m.field.text))
 	}
+	s.clock = s.clock.Add(-time.Hour) // somebody sets it
+	s.strike("enter")
+	if _, running := s.m.w.Action(); !running {
+		t.Error("after the clock was set back no answer is taken")
+	}
 }
 
 // TestField: a field is edited where its cursor is, and no more of it is drawn than there is room for.
@@ -556,10 +561,40 @@ func TestOrder(t *testing.T) {
 	if _, last := got.said[len(many)].(ended); !last {
 		t.Errorf("the last thing said is %T", got.said[len(many)])
 	}
-	s := enact(t, begun(t), nil)
+	s := enact(t, begun(t), runner(func(ctx context.Context, _ wizard.Action, _ wizard.Answers, _ wizard.Operator) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}))
+	s.press("enter", "x", "enter", "enter")
 	s.send(got)
-	if s.m.w.Stage() != "" {
+	if _, running := s.m.w.Action(); !running || s.m.w.Stage() != "" {
 		t.Error("an action that does not run was listened to")
+	}
+}
+
+// TestUnanswered: what an action asked is not asked any more once the action has ended.
+func TestUnanswered(t *testing.T) {
+	t.Parallel()
+	s := enact(t, begun(t), runner(func(ctx context.Context, a wizard.Action, with wizard.Answers, o wizard.Operator) error {
+		o.(*job).put(&ask{wizard.YesNo("clicked", "Is it done in the QMC?"), make(chan string, 1)})
+		return telling(planned()...)(ctx, a, with, o)
+	}))
+	s.press("enter", "x", "enter", "enter")
+	s.until("the end of the plan", func() bool { return s.m.job == nil && s.m.w.Record().Change.PlanSHA256 != "" })
+	s.hides("QMC")
+	s.shows("Go on to the review?")
+}
+
+// TestNewStep: what was chosen, opened and scrolled to in one step says nothing of the next one.
+func TestNewStep(t *testing.T) {
+	t.Parallel()
+	m := still(walk(t, fixture("clean"), afterEvent(1, isA[record.ChangeEnded](wizard.Apply))), termenv.Ascii, full).do(80, 24, "down", "enter")
+	if !m.open || m.chosen == "" {
+		t.Fatalf("nothing is open:\n%s", m.View())
+	}
+	m.Update(happened{m.job, []any{told{record.StageStarted{Stage: "apply"}}, told{record.StageStarted{Stage: "prove"}}}})
+	if m.open || m.chosen != "" || m.w.Step() != wizard.Prove {
+		t.Errorf("in step %v open is %v, chosen %q", m.w.Step(), m.open, m.chosen)
 	}
 }
 
