@@ -14,7 +14,7 @@ import (
 // bindings that keys are looked up in.
 type binding struct {
 	key.Binding
-	rank int // the highest comes first in the footer, and is the first to be left out of it; 0: it is in the help alone
+	rank int // the highest comes first in the footer, and the last of them is left out of it first; 0: it is in the help alone
 	do   func() tea.Cmd
 }
 
@@ -53,7 +53,11 @@ func footerKeys(all []binding, t theme, width int) line {
 		if len(shown) == 0 || t.lettering(l).width() <= width {
 			return l
 		}
-		shown = shown[1:]
+		last := slices.IndexFunc(shown, func(b binding) bool { return b.rank != shown[0].rank })
+		if last < 0 {
+			last = len(shown)
+		}
+		shown = slices.Delete(shown, last-1, last)
 	}
 }
 

@@ -200,7 +200,7 @@ func fits(t *testing.T, m *model, width, height int, g glyphs) {
 	if b := m.body(); large && !m.help && !m.open && len(m.choices(b)) > 0 && !strings.Contains(ansi.Strip(screen), "\n> ") {
 		t.Fatalf("no row is marked at %dx%d:\n%s", width, height, ansi.Strip(screen))
 	}
-	if large && !m.typing && !m.help && m.pending == nothing && m.notice == "" && !strings.Contains(ansi.Strip(lines[height-1]), "help") {
+	if large && !m.typing && !m.help && !m.open && m.pending == nothing && m.notice == "" && !strings.Contains(ansi.Strip(lines[height-1]), "help") {
 		t.Fatalf("no help is offered at %dx%d:\n%s", width, height, ansi.Strip(screen))
 	}
 }
@@ -251,6 +251,23 @@ func TestOpen(t *testing.T) {
 		if m.do(size[0], size[1]); !strings.Contains(m.View(), "a firewall refuses it") {
 			t.Errorf("at %v nothing of it is there:\n%s", size, m.View())
 		}
+	}
+}
+
+// TestNarrow: of keys for which there is no room those stay that lead on, and of a head its beginning, with a mark.
+func TestNarrow(t *testing.T) {
+	t.Parallel()
+	v := still(asking(t, "prove"), termenv.Ascii, full).do(55, minHeight).View()
+	if last := v[strings.LastIndex(v, "\n")+1:]; !strings.Contains(last, "n next  r again  u undo  w leave  ? help") {
+		t.Errorf("the keys are %q", last)
+	}
+	v = still(asking(t, "prove"), termenv.Ascii, full).do(40, minHeight).View()
+	if last := v[strings.LastIndex(v, "\n")+1:]; !strings.Contains(last, " n next  r again  u undo  ? help") {
+		t.Errorf("the keys are %q", last)
+	}
+	v = still(wizardAt(t, wizard.Report, "gpo"), termenv.Ascii, full).do(40, minHeight).View()
+	if !strings.Contains(v, "\n  not ready: ") || !strings.Contains(v, "…\n> ") {
+		t.Errorf("how it ended is not shown:\n%s", v)
 	}
 }
 
