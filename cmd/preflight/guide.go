@@ -152,10 +152,12 @@ func (g *guide) end(broke error) error {
 	if g.last == nil && broke == nil {
 		return context.Canceled // left before anything was begun
 	}
-	var partly exit
+	var ended exit
+	errors.As(code, &ended)
+	interrupted := errors.Is(broke, tui.ErrInterrupted) || errors.Is(broke, context.Canceled)
 	var missing *wizard.MissingError
 	switch {
-	case errors.As(code, &partly) && partly == record.ExitPartly, broke == nil:
+	case ended == record.ExitPartly, ended == record.ExitCancelled && interrupted, broke == nil: // which is said
 		return code
 	case errors.As(broke, &missing):
 		return usage(cmp.Or(missing.Question.Flag, "preflight --help"), "%w", broke)

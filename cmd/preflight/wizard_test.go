@@ -120,7 +120,7 @@ func TestWizardTrouble(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name, scenario string
-		answers        []string // PASSWORD is the lab's
+		answers        []string // PASSWORD, CERT and KEY are the lab's
 		code           int
 		says           []string // on standard error
 		commands       string
@@ -136,6 +136,7 @@ func TestWizardTrouble(t *testing.T) {
 		{"later", "", []string{"PASSWORD", "", "next", "next", "lab", "next", "later", "leave"}, 0, []string{"Step 9 of 9"}, "plan apply"},
 		{"no to the certificate", "", []string{"PASSWORD", "", "next", "next", "lab", "next", "certificate", "no.pem", "no.key", "no", "later", "leave"}, 0, []string{"master key"}, "plan apply"},
 		{"no certificate", "", []string{"PASSWORD", "", "next", "next", "lab", "next", "certificate", "no.pem", "no.key", "yes", "next", "leave"}, 2, []string{"error: reading --qrs-cert no.pem"}, "plan apply"},
+		{"a certificate at last", "", []string{"PASSWORD", "", "next", "next", "lab", "next", "certificate", "no.pem", "no.key", "yes", "again", "certificate", "CERT", "KEY", "yes", "leave"}, 0, nil, "plan apply join"},
 		{"stale", "stale-certificates", []string{"PASSWORD", "", "next", "next", "lab", "next", "leave"}, 3, []string{"CN=old-central-CA"}, "plan apply"},
 		{"the input ends", "", []string{"PASSWORD"}, 2, []string{"error: the answer is missing: Number of the change ticket\nhint: --ticket\n"}, ""},
 		{"the input ends after the plan", "", []string{"PASSWORD", "", "next"}, 2, []string{"the answer is missing: Go on to apply this plan"}, "plan"},
@@ -145,7 +146,7 @@ func TestWizardTrouble(t *testing.T) {
 			s := newLab(t, lab.Options{Scenario: test.scenario})
 			var answers []string
 			for _, a := range test.answers {
-				answers = append(answers, strings.ReplaceAll(a, "PASSWORD", s.Password()))
+				answers = append(answers, strings.NewReplacer("PASSWORD", s.Password(), "CERT", s.files.QRSCert, "KEY", s.files.QRSKey).Replace(a))
 			}
 			o := s.wizard(t, test.code, answers...)
 			says(t, o.stderr, test.says...)
@@ -431,6 +432,21 @@ func TestBreakingOff(t *testing.T) {
 	v.shows("ctrl+c again")
 	v.types("\x03")
 	says(t, v.ends(130), "next    preflight apply ")
+
+	// While an action runs the first ctrl+c ends it, and that is said once.
+	v = onScreen(t, "demo", "--scenario", "slow", "--runs", filepath.Join(t.TempDir(), "runs"))
+	v.shows("1/9 Site")
+	v.types("\r")
+	v.shows("> Ticket")
+	v.types("\r")
+	v.shows("working: ")
+	v.types("\x03")
+	v.shows("CANCELLED: interrupted")
+	v.types("\x03\x03")
+	v.ends(130)
+	if got := v.stderr.String(); got != "error: interrupted\n" {
+		t.Errorf("said is %q", got)
+	}
 	s.run(t, 0, "apply", "last", "--approve", s.last(t).Change.PlanSHA256)
 }
 
