@@ -309,12 +309,7 @@ func (m *model) interrupted() {
 }
 
 // body is what the step shows of the run. A sign-in shows nothing of it, and a choice of a site none of another's.
-func (m *model) body() body {
-	if q, ok := m.w.Question(); ok && (q.Step == wizard.Site || q.Step == wizard.SignIn) {
-		return body{}
-	}
-	return bodyOf(m.w, m.width-gutter-1, m.now())
-}
+func (m *model) body() body { return bodyOf(m.w, m.width-gutter-1, m.now()) }
 
 // choices are the rows that can be chosen.
 func (m *model) choices(b body) []int {

@@ -293,6 +293,32 @@ func TestChoice(t *testing.T) {
 	}
 }
 
+// TestChosenRow: until somebody chooses, what is wrong is chosen, but not while it may change; a row that is gone leaves the
+// choice where it was.
+func TestChosenRow(t *testing.T) {
+	t.Parallel()
+	b := body{rows: []row{{id: "a"}, {}, {id: "b"}, {id: "c", line: lineOf(bad, "FAILED")}, {id: "d"}}}
+	m := &model{column: -1}
+	if got := m.chosenRow(b); got != 3 {
+		t.Errorf("chosen is %d, not what is wrong", got)
+	}
+	m.job = newJob(t.Context())
+	if got := m.chosenRow(b); got != 0 {
+		t.Errorf("while something runs %d is chosen, not the first", got)
+	}
+	m.chosen, m.place = "gone", 1
+	if got := m.chosenRow(b); got != 2 {
+		t.Errorf("in place of what is gone %d is chosen", got)
+	}
+	m.place = 9
+	if got := m.chosenRow(b); got != 4 {
+		t.Errorf("in place of the last, which is gone, %d is chosen", got)
+	}
+	if got := m.chosenRow(body{rows: []row{{}}}); got != -1 {
+		t.Errorf("where there is nothing to choose %d is chosen", got)
+	}
+}
+
 // TestMatrix: arrows move among the cells, and a column stays chosen from row to row.
 func TestMatrix(t *testing.T) {
 	t.Parallel()
@@ -304,6 +330,9 @@ func TestMatrix(t *testing.T) {
 		}
 	}
 	shows("qs-central -> qs-rim2") // which fails
+	m.do(100, 30, "down")
+	shows("qs-rim1 -> qs-rim2") // which is below it
+	m.do(100, 30, "up")
 	m.do(100, 30, "left")
 	shows("qs-central -> qs-rim1")
 	m.do(100, 30, "right")
