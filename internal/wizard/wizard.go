@@ -130,7 +130,7 @@ type Wizard struct {
 
 	rec     record.Record
 	stage   string // of the action that runs
-	applied bool   // the plan was approved: there is no way back to the questions
+	applied bool   // what was approved was begun: there is no way back to the questions
 	proving bool   // the action that runs has come to its proofs
 	failed  error  // what kept the last action from being begun
 }
@@ -190,7 +190,7 @@ func (w Wizard) Answers() Answers { return w.answers }
 // Record is the run so far; its ID is "" before there is one.
 func (w Wizard) Record() record.Record { return w.rec }
 
-// Changed tells whether a change of the servers was approved. Until then nothing has been changed.
+// Changed tells whether the command was begun that changes the servers. Until then nothing has been changed.
 func (w Wizard) Changed() bool { return w.applied }
 
 // Stage is the stage that the action that runs has come to, "" if none runs.
@@ -238,9 +238,14 @@ func (w Wizard) Event(e record.Event) Wizard {
 		w.rec = w.rec.Clone()
 	}
 	w.rec.Apply(e)
-	if s, ok := e.(record.StageStarted); ok {
-		w.proving = w.proving || s.Stage == "prove" && w.stage == "apply"
-		w.stage = s.Stage
+	switch e := e.(type) {
+	case record.CommandStarted:
+		if e.Name == string(DoApply) {
+			w.applied, w.before = true, nil
+		}
+	case record.StageStarted:
+		w.proving = w.proving || e.Stage == "prove" && w.stage == "apply"
+		w.stage = e.Stage
 	}
 	return w
 }
@@ -343,10 +348,7 @@ func (w Wizard) Answer(answer string) (Wizard, error) {
 	if q.Kind != Secret {
 		next.said = with(w.said, q.ID+" "+q.Of, a)
 	}
-	switch {
-	case next.applied:
-		next.before = nil
-	case !w.applied && a != again: // the same is asked once more then
+	if !w.applied && a != again { // the same is asked once more then
 		next.before = append(slices.Clone(w.before), w)
 	}
 	return next, nil
@@ -405,7 +407,7 @@ func (w Wizard) answer(a string) (Wizard, error) {
 	case atReview:
 		w = w.option(a, map[string]place{next: atApproval})
 	case atApproval:
-		w.answers.Approval, w.at, w.applied = a, applying, true
+		w.answers.Approval, w.at = a, applying
 	case atApplied:
 		w = w.option(a, map[string]place{again: applying, undo: atUndo})
 	case atProve:

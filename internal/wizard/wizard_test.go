@@ -175,7 +175,10 @@ func TestWhole(t *testing.T) {
 		t.Errorf("another name than the site's: %v", err)
 	}
 	w = answers(t, w, "finance-bi")
-	if !w.Changed() || w.CanGoBack() || w.Answers().Approval != "finance-bi" {
+	if w.Changed() {
+		t.Error("before applying was begun it is said that something was changed")
+	}
+	if w := w.Event(command("apply")[0]); !w.Changed() || w.CanGoBack() || w.Answers().Approval != "finance-bi" {
 		t.Error("after the approval nothing was changed, or there is a way back")
 	}
 	w = does(t, w, wizard.DoApply, applied()[:3]...)
@@ -474,6 +477,10 @@ func TestForgotten(t *testing.T) {
 	apply := answers(t, reviewed(t), "next", "finance-bi")
 	w = does(t, apply, wizard.DoApply).Done(why)
 	asks(t, w, "applied", wizard.Apply)
+	if w.Changed() || !w.CanGoBack() {
+		t.Error("what was not begun has changed something, or leaves no way back to plan again")
+	}
+	asks(t, w.Back(), "approve", wizard.Apply)
 	w = does(t, answers(t, w, "again"), wizard.DoApply, applied()...)
 	if w = w.Event(record.StageStarted{Stage: "inspect"}); w.Step() != wizard.Prove {
 		t.Errorf("after the proofs the step is %v", w.Step())
