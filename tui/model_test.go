@@ -615,6 +615,32 @@ func TestHelp(t *testing.T) {
 	s.shows("without the wizard: --ticket", "It goes into the record")
 }
 
+// TestScroll: a page is scrolled to its end and back from there at once, and what is typed meanwhile is in no field.
+func TestScroll(t *testing.T) {
+	t.Parallel()
+	s := enact(t, begun(t), nil)
+	s.send(tea.WindowSizeMsg{Width: 80, Height: minHeight})
+	s.press("?")
+	top := s.m.View()
+	s.press("end", "down", "pgdown")
+	end := s.m.View()
+	s.press("up")
+	if s.m.View() == end || end == top {
+		t.Errorf("up from the end it is still\n%s", s.m.View())
+	}
+	s.press("home", "up")
+	if s.m.View() != top {
+		t.Errorf("at the beginning it is\n%s\nwas\n%s", s.m.View(), top)
+	}
+
+	m := still(asking(t, "approve"), termenv.Ascii, full).do(80, 24, "x")
+	m.open = true
+	m.do(80, 24, "z", "space")
+	if got := string(m.field.text); got != "x" {
+		t.Errorf("written is %q", got)
+	}
+}
+
 // TestSimulated: every screen says that servers are simulated, whatever the size, and none does of real ones.
 func TestSimulated(t *testing.T) {
 	t.Parallel()
