@@ -86,7 +86,7 @@ func (w Wizard) ask() Question {
 		if rim := w.nextRim(); rim.at == atJoin {
 			q.Text, q.Options[0].Text = "Go on to the join of "+rim.answers.Rim+"?", "nothing is begun before you say how"
 		} else if waiting := w.toJoin(); len(waiting) > 0 {
-			q.Options[0].Text = "no join of " + strings.Join(waiting, ", ") + " while a check fails"
+			q.Text = "No join of " + strings.Join(waiting, ", ") + " while a check fails. Go on to the report?"
 		}
 		return w.withUndo(q)
 	case atUndo:

@@ -516,6 +516,9 @@ func TestKept(t *testing.T) {
 	} {
 		w := does(t, answers(t, reviewed(t), "next", "finance-bi"), wizard.DoApply, applied()...)
 		w = w.Event(record.Judged{Findings: []checks.Finding{{Check: test.check, Server: test.server, Verdict: test.verdict}}}).Done(nil)
+		if q := asks(t, w, "prove", wizard.Prove); strings.HasPrefix(q.Text, "No join of qs-rim1 while a check fails. ") != (test.asks == "report") {
+			t.Errorf("%+v: asked is %q", test, q.Text)
+		}
 		asks(t, answers(t, w, "next"), test.asks, test.step)
 	}
 }
