@@ -269,6 +269,50 @@ func TestNarrow(t *testing.T) {
 	if !strings.Contains(v, "\n  not ready: ") || !strings.Contains(v, "…\n> ") {
 		t.Errorf("how it ended is not shown:\n%s", v)
 	}
+
+	// All of a head is a key away: enter, or where enter answers another one.
+	m := still(wizardAt(t, wizard.Report, "gpo"), termenv.Ascii, full).do(40, minHeight)
+	b := m.body()
+	for _, r := range m.choices(b) {
+		if b.rows[r].detail.more == nil && len(b.rows[r].detail.lines) == 1 { // nothing else to open
+			m.chosen = b.rows[r].id
+		}
+	}
+	if v = m.do(40, minHeight, "enter").View(); !m.open || !strings.Contains(v, " failed\n") {
+		t.Errorf("the rest of how it ended is not shown:\n%s", v)
+	}
+	for _, moment := range moments(t) {
+		if moment.name != "join-asks" {
+			continue
+		}
+		m = still(moment.w, termenv.Ascii, full).do(60, 16, moment.keys...)
+		if v = m.View(); !strings.Contains(v, "… pgdn shows all of it\n") || strings.Contains(v, "nothing has to be") {
+			t.Errorf("how to read all of it is not said:\n%s", v)
+		}
+		if v = m.do(60, 16, "pgdown", "end").View(); !m.open || !strings.Contains(v, "nothing has to be") {
+			t.Errorf("all of it is not shown:\n%s", v)
+		}
+	}
+}
+
+// TestListKeys: in a list of answers the keys lead to each, and page keys move among the rows above it.
+func TestListKeys(t *testing.T) {
+	t.Parallel()
+	m := still(asking(t, "join"), termenv.Ascii, full).do(80, 24)
+	for _, step := range []struct {
+		key    string
+		option int
+	}{{"end", 2}, {"up", 1}, {"home", 0}, {"up", 0}, {"down", 1}, {"j", 2}, {"down", 2}, {"k", 1}} {
+		if m.do(80, 24, step.key); m.option != step.option {
+			t.Errorf("%s leads to %d, want %d", step.key, m.option, step.option)
+		}
+	}
+	if m.do(80, 24, "pgdown"); m.place != 4 {
+		t.Errorf("a page down among the rows leads to %d", m.place)
+	}
+	if m.do(80, 24, "pgup"); m.place != 0 {
+		t.Errorf("a page up among the rows leads to %d", m.place)
+	}
 }
 
 // TestChoice: what is chosen stays chosen while the run goes on, and is seen wherever it is.
