@@ -319,6 +319,12 @@ func TestField(t *testing.T) {
 	if got := string(s.m.field.text); got != "@" {
 		t.Errorf("written is %q", got)
 	}
+	f := field{}
+	f.set("secret", true)
+	f.bindings()[6].do() // ctrl+u
+	if rest := string(f.text[:6]); rest != strings.Repeat("\x00", 6) {
+		t.Errorf("what was deleted stays in memory: %q", rest)
+	}
 	s.write(strings.Repeat("0123456789", 12))
 	s.shows("0123456789_")
 	s.press("home")
@@ -336,7 +342,10 @@ func TestBack(t *testing.T) {
 	s.press("b")
 	s.asks("password")
 	s.shows("******** is kept unless you write another")
-	s.press("enter")
+	s.write("xyz")
+	s.shows("> Password   ***_")
+	s.hides("is kept unless")
+	s.press("ctrl+u", "enter")
 	s.asks("ticket")
 	s.press("shift+tab", "shift+tab")
 	s.asks("site")
@@ -348,6 +357,26 @@ func TestBack(t *testing.T) {
 	s.press("b")
 	s.asks("ticket")
 	s.shows("CHG2_")
+}
+
+// TestUsers: of several users one password is asked for at a time, and those of the others are said to be given or to come.
+func TestUsers(t *testing.T) {
+	t.Parallel()
+	two := setup()
+	two.Open = func(file string) (wizard.Candidate, error) {
+		in := twoNodes("finance-bi")
+		in.Nodes[1].WinRM.User = "local"
+		return wizard.Candidate{Name: "finance-bi", Site: in, File: file}, nil
+	}
+	w, err := wizard.New(two)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := enact(t, w, nil)
+	s.press("enter")
+	s.shows("> Password   _", "Password   comes next")
+	s.press("x", "enter")
+	s.shows("> Password   _", "Password   ********")
 }
 
 // TestAsk: what an action asks is asked on the screen, and nothing of it stays once nobody waits for it.
