@@ -614,6 +614,31 @@ func TestUnanswered(t *testing.T) {
 	s.shows("Go on to the review?")
 }
 
+// TestStopAsking: once an action is told to stop it asks nothing any more, however long it takes to end; when it has ended
+// nothing of it waits for an answer.
+func TestStopAsking(t *testing.T) {
+	t.Parallel()
+	ending := make(chan struct{})
+	s := enact(t, begun(t), runner(func(ctx context.Context, _ wizard.Action, _ wizard.Answers, o wizard.Operator) error {
+		o.Ask(context.Background(), wizard.YesNo("clicked", "Is it done in the QMC?"))
+		<-ending
+		return nil
+	}))
+	s.press("enter", "x", "enter", "enter")
+	s.asks("clicked")
+	s.press("ctrl+c")
+	s.until("nothing is asked", func() bool { _, ok := s.m.question(); return !ok })
+	s.shows("stopping after what is running")
+	close(ending)
+	s.asks("inspect")
+
+	j := newJob(context.Background())
+	j.do(telling(), wizard.DoPlan, wizard.Answers{})()
+	if j.ctx.Err() == nil {
+		t.Error("what an action has begun to ask waits for ever")
+	}
+}
+
 // TestNewStep: what was chosen, opened and scrolled to in one step says nothing of the next one.
 func TestNewStep(t *testing.T) {
 	t.Parallel()
