@@ -181,6 +181,9 @@ func TestNow(t *testing.T) {
 	w = wizardAt(t, wizard.Connect, "clean").Done(errors.New("the disk is full"))
 	check("not begun", w, "FAILED: the disk is full", "")
 	check("tried again", answered(w, "again"), "qs-central", "the disk is full")
+	w = broken(t, "partly")
+	check("broke off", w, "PARTLY APPLIED: ", "")
+	check("applied again", answered(w, "again"), "qs-central", "PARTLY APPLIED: ")
 
 	// Proofs of a verify before this one are not coming in, and only a verify is compared.
 	w = wizardAt(t, wizard.Prove, "clean")

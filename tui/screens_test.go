@@ -270,6 +270,10 @@ func TestNarrow(t *testing.T) {
 		t.Errorf("how it ended is not shown:\n%s", v)
 	}
 
+	if v = still(asking(t, "prove"), termenv.Ascii, full).do(64, minHeight).View(); !strings.Contains(v, "\n  from \\ to") {
+		t.Errorf("the matrix has no head:\n%s", v)
+	}
+
 	// All of a head is a key away: enter, or where enter answers another one.
 	m := still(wizardAt(t, wizard.Report, "gpo"), termenv.Ascii, full).do(40, minHeight)
 	b := m.body()
