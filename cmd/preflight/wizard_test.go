@@ -411,6 +411,19 @@ func TestLeaving(t *testing.T) {
 	}
 	o := s.wizard(t, 2, s.Password(), "", "leave")
 	says(t, o.stderr, "hint: name another folder with --runs")
+
+	// What is put right meanwhile is no trouble any more.
+	v = onScreen(t, "--runs", s.runs, "-f", s.files.Site, "--ticket", "CHG1")
+	v.shows("> Password")
+	v.types(s.Password() + "\r")
+	v.shows("FAILED: ", "r again")
+	if err := os.Remove(s.runs); err != nil {
+		t.Fatal(err)
+	}
+	v.types("r")
+	v.shows("4/9 Inspect", "n next")
+	v.types("w")
+	v.ends(0)
 }
 
 // TestBreakingOff: ctrl+c twice leaves at a question; before anything was begun nothing is left, and after the plan the run
