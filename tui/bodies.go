@@ -2,6 +2,7 @@ package tui
 
 import (
 	"cmp"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -54,7 +55,7 @@ type scene struct {
 // ofSite is the run so far. Where there is none of the chosen site yet, it is a record of that site's servers alone.
 func ofSite(w wizard.Wizard) record.Record {
 	r, chosen := w.Record(), w.Answers().Candidate.Site
-	if chosen.Name == "" || r.Site.Name == chosen.Name {
+	if chosen.Name == "" || r.Site.Name == chosen.Name && reflect.DeepEqual(r.Site.Nodes, chosen.Nodes) { // names need not be unique
 		return r
 	}
 	r = record.Record{Site: chosen}

@@ -141,6 +141,69 @@ func undone(t *testing.T) wizard.Wizard {
 	return w.Done(nil)
 }
 
+// TestNow: what is shown is of the site that was chosen, of the command that runs, and of what it has seen itself.
+func TestNow(t *testing.T) {
+	t.Parallel()
+	answered := func(w wizard.Wizard, all ...string) wizard.Wizard {
+		t.Helper()
+		for _, a := range all {
+			next, err := w.Answer(a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w = next
+		}
+		return w
+	}
+	check := func(what string, w wizard.Wizard, want, unwanted string) {
+		t.Helper()
+		b := bodyOf(w, 100, later)
+		var all strings.Builder
+		for _, l := range b.head {
+			all.WriteString(text(l) + "\n")
+		}
+		for _, r := range b.rows {
+			all.WriteString(text(r.line) + "\n")
+			for _, c := range r.cells {
+				all.WriteString(text(c.text) + "\n")
+			}
+		}
+		if !strings.Contains(all.String(), want) || unwanted != "" && strings.Contains(all.String(), unwanted) {
+			t.Errorf("%s: shown is\n%swant %q and not %q", what, all.String(), want, unwanted)
+		}
+	}
+
+	// Another site, of which there is no run yet.
+	w := wizardAt(t, wizard.Inspect, "three").Back().Back().Back()
+	check("another site", answered(w, "lab", ""), "connecting", "qs-rim2")
+
+	// Why an action broke off is not said while it is tried again.
+	w = wizardAt(t, wizard.Connect, "clean").Done(errors.New("the disk is full"))
+	check("not begun", w, "FAILED: the disk is full", "")
+	check("tried again", answered(w, "again"), "qs-central", "the disk is full")
+	w = broken(t, "partly")
+	check("broke off", w, "PARTLY APPLIED: ", "")
+	check("applied again", answered(w, "again"), "qs-central", "PARTLY APPLIED: ")
+
+	// Proofs of a verify before this one are not coming in, and only a verify is compared.
+	w = wizardAt(t, wizard.Prove, "clean")
+	check("after apply", w, "14 of 14 flows proven", "unchanged")
+	verify := func(w wizard.Wizard, hour int) wizard.Wizard {
+		m := &making{site: w.Record().Site, rec: w.Record().Clone(), clock: time.Date(2026, 11, 24, hour, 0, 0, 0, time.UTC)}
+		m.command("verify")
+		m.prove(proof.Verify, func(p *proof.Proof) { p.Verdict, p.Level = proof.Service, facts.Proven })
+		for _, e := range m.events {
+			w = w.Event(e)
+		}
+		return w
+	}
+	w = verify(answered(w, "again"), 12).Done(nil)
+	check("after a verify", w, "unchanged", "")
+	w = answered(w, "again").Event(record.CommandStarted{Name: "verify", At: time.Date(2026, 11, 24, 13, 0, 0, 0, time.UTC)}).Event(record.StageStarted{Stage: "prove"})
+	check("in the second verify", w, "0 of 14 flows so far", "...  ")
+	check("in the second verify", w, "7/7 proven", "... 0/7")
+}
+
 var later = time.Date(2026, 11, 24, 10, 30, 0, 0, time.UTC)
 
 func TestBodies(t *testing.T) {

@@ -420,6 +420,9 @@ func walk(t testing.TB, events []record.Event, stop func(w wizard.Wizard, e reco
 			{Name: s.Name, Site: s, File: "finance-bi.yaml", Last: "run 21 Nov: not ready"},
 			{Name: "lab", Site: fixtureSite(1), Simulated: true},
 		},
+		Open: func(file string) (wizard.Candidate, error) {
+			return wizard.Candidate{Name: s.Name, Site: s, File: file}, nil
+		},
 		Passwords: func(site.Site) (wizard.Passwords, error) { return wizard.Passwords{}, nil },
 	})
 	if err != nil {

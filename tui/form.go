@@ -94,16 +94,25 @@ type form struct {
 	focus  []line // the field or the list
 	at     int    // the line of focus that has to be seen
 	after  []line // what to know besides
+	reads  string // the keys that show all of it
 }
 
-// fit is as much of a form as there is room for: what can be chosen first, then what to know before it.
+// fit is as much of a form as there is room for: what can be chosen first, then what to know before it, of which at least a
+// mark stays.
 func (f form) fit(room int) []line {
 	room = max(1, room)
-	more := lineOf(dim, "… ? shows all of it")
-	at, focus := f.at, f.focus
-	if len(focus) > room {
-		top := window(len(focus), room, at)
-		return focus[top : top+room]
+	more := lineOf(dim, "… "+f.reads+" shows all of it")
+	at, focus, most := f.at, f.focus, room
+	if len(f.before) > 0 && room > 1 {
+		most--
+	}
+	if len(focus) > most { // empty lines go first
+		at -= len(slices.DeleteFunc(slices.Clone(focus[:at]), func(l line) bool { return l != nil }))
+		focus = slices.DeleteFunc(slices.Clone(focus), func(l line) bool { return l == nil })
+	}
+	if len(focus) > most {
+		top := window(len(focus), most, at)
+		focus = focus[top : top+most]
 	}
 	room -= len(focus)
 	var out []line
@@ -147,16 +156,20 @@ func (m *model) form(q wizard.Question) form {
 	switch {
 	case q.Kind == wizard.Choice:
 		f = m.list(q, width)
+		f.before = notes
 	case len(m.asks) == 0 && q.Step == wizard.SignIn:
 		f = m.signIn(q, width)
 		f.after = notes
-		return f
 	default:
 		f.focus = wrapped(m.theme.text(printable.Line(q.Text)), strong, width)
 		f.focus = append(f.focus, m.input(q, "> ", width))
 		f.at = len(f.focus) - 1
+		f.before = notes
 	}
-	f.before = notes
+	f.reads = "?"
+	if m.typing {
+		f.reads = "esc, then ?"
+	}
 	if q.ID == "site" {
 		if c, ok := m.w.Chosen(m.chosenOption(q)); ok {
 			f.after = append(f.after, siteLines(c, width)...)

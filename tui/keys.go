@@ -14,7 +14,7 @@ import (
 // bindings that keys are looked up in.
 type binding struct {
 	key.Binding
-	rank int // the highest comes first in the footer, and is the first to be left out of it; 0: it is in the help alone
+	rank int // the highest comes first in the footer, and the last of them is left out of it first; 0: it is in the help alone
 	do   func() tea.Cmd
 }
 
@@ -53,7 +53,11 @@ func footerKeys(all []binding, t theme, width int) line {
 		if len(shown) == 0 || t.lettering(l).width() <= width {
 			return l
 		}
-		shown = shown[1:]
+		last := slices.IndexFunc(shown, func(b binding) bool { return b.rank != shown[0].rank })
+		if last < 0 {
+			last = len(shown)
+		}
+		shown = slices.Delete(shown, last-1, last)
 	}
 }
 
@@ -151,14 +155,15 @@ func (m *model) beneath(b body, s shape) []binding {
 	if asked {
 		keys = append(keys, bind(inHelp, "q", "leave", act(func() { m.pending = leaving }), "q"))
 	}
-	if m.job != nil && !asked {
-		does := "stop"
-		if m.stopping {
-			does = "leave now"
-		}
-		keys = append(keys, bind(answers, "ctrl+c", does, nil, "ctrl+c"))
-	} else {
+	switch {
+	case m.job == nil:
 		keys = append(keys, interruptKey())
+	case m.stopping:
+		keys = append(keys, bind(answers, "ctrl+c", "leave now", nil, "ctrl+c"))
+	case asked:
+		keys = append(keys, bind(inHelp, "ctrl+c", "stop", nil, "ctrl+c"))
+	default:
+		keys = append(keys, bind(answers, "ctrl+c", "stop", nil, "ctrl+c"))
 	}
 	return effective(append(keys, m.helping()))
 }

@@ -325,7 +325,8 @@ func (m *model) shape(b body, room int) shape {
 		s.ask = []line{m.questionLine(q)}
 	}
 	if most := max(1, room-len(s.ask)-3); len(trouble) > most {
-		trouble = trouble[:most]
+		last := append(trouble[most-1][:len(trouble[most-1]):len(trouble[most-1])], span{" …", dim})
+		trouble = append(trouble[:most-1:most-1], m.theme.fit(last, m.width))
 	}
 	s.ask = append(s.ask, trouble...)
 	room -= len(s.ask)
@@ -387,10 +388,14 @@ func (m *model) scrolled(all []line, room, top int) ([]string, int) {
 }
 
 // rows are the head and as many rows as there is room for, the chosen one among them. Of a head that is too high the last
-// line stays, which is a table's.
+// line stays, which is a table's; where there is room for one line, and no matrix below it, the first does.
 func (m *model) rows(b body, s shape) []string {
 	head, room := b.head, s.body
-	if n := len(head); n > s.head {
+	switch n := len(head); {
+	case n <= s.head:
+	case s.head == 1 && len(b.rows[0].cells) == 0:
+		head = []line{join(head[0], lineOf(dim, " …"))}
+	default:
 		head = append(head[:s.head-1:s.head-1], head[n-1])
 		if s.head > 1 {
 			head[s.head-2] = lineOf(dim, "… "+s.reads+" shows all of it")
@@ -453,6 +458,9 @@ func (m *model) page(b body, s shape) []line {
 		default:
 			all = append(append(all, nil), part.lines...)
 		}
+	}
+	if all == nil { // the terminal is larger by now
+		return d.lines
 	}
 	return all
 }

@@ -260,7 +260,12 @@ func (m *model) press(k tea.KeyMsg) tea.Cmd {
 	was := m.pending
 	m.pending = nothing
 	if was == leaving {
-		if key.Matches(k, key.NewBinding(key.WithKeys("y"))) {
+		switch {
+		case !key.Matches(k, key.NewBinding(key.WithKeys("y"))):
+		case m.job != nil: // which asks something: its end is waited for
+			m.stopped = true
+			m.stop()
+		default:
 			m.leave(nil)
 		}
 		return nil
@@ -304,12 +309,7 @@ func (m *model) interrupted() {
 }
 
 // body is what the step shows of the run. A sign-in shows nothing of it, and a choice of a site none of another's.
-func (m *model) body() body {
-	if q, ok := m.w.Question(); ok && (q.Step == wizard.Site || q.Step == wizard.SignIn) {
-		return body{}
-	}
-	return bodyOf(m.w, m.width-gutter-1, m.now())
-}
+func (m *model) body() body { return bodyOf(m.w, m.width-gutter-1, m.now()) }
 
 // choices are the rows that can be chosen.
 func (m *model) choices(b body) []int {

@@ -39,7 +39,12 @@ func setup() wizard.Setup {
 			{Name: "bad", File: "bad.yaml", Wrong: errSite},
 			{Name: "lab", Site: twoNodes("lab"), Simulated: true},
 		},
-		Open:      func(file string) (wizard.Candidate, error) { return wizard.Candidate{}, errSite },
+		Open: func(file string) (wizard.Candidate, error) {
+			if file != "finance-bi.yaml" {
+				return wizard.Candidate{}, errSite
+			}
+			return wizard.Candidate{Name: "finance-bi", Site: twoNodes("finance-bi"), File: file}, nil
+		},
 		Passwords: func(site.Site) (wizard.Passwords, error) { return wizard.Passwords{}, nil },
 	}
 }
@@ -291,6 +296,11 @@ func TestPaste(t *testing.T) {
 	if q, _ := s.m.question(); q.ID != "ticket" || string(s.m.field.text) != "C" {
 		t.Errorf("%s is asked, %q is written", q.ID, string(s.m.field.text))
 	}
+	s.clock = s.clock.Add(-time.Hour) // somebody sets it
+	s.strike("enter")
+	if _, running := s.m.w.Action(); !running {
+		t.Error("after the clock was set back no answer is taken")
+	}
 }
 
 // TestField: a field is edited where its cursor is, and no more of it is drawn than there is room for.
@@ -309,6 +319,12 @@ func TestField(t *testing.T) {
 	if got := string(s.m.field.text); got != "@" {
 		t.Errorf("written is %q", got)
 	}
+	f := field{}
+	f.set("secret", true)
+	f.bindings()[6].do() // ctrl+u
+	if rest := string(f.text[:6]); rest != strings.Repeat("\x00", 6) {
+		t.Errorf("what was deleted stays in memory: %q", rest)
+	}
 	s.write(strings.Repeat("0123456789", 12))
 	s.shows("0123456789_")
 	s.press("home")
@@ -326,7 +342,10 @@ func TestBack(t *testing.T) {
 	s.press("b")
 	s.asks("password")
 	s.shows("******** is kept unless you write another")
-	s.press("enter")
+	s.write("xyz")
+	s.shows("> Password   ***_")
+	s.hides("is kept unless")
+	s.press("ctrl+u", "enter")
 	s.asks("ticket")
 	s.press("shift+tab", "shift+tab")
 	s.asks("site")
@@ -338,6 +357,26 @@ func TestBack(t *testing.T) {
 	s.press("b")
 	s.asks("ticket")
 	s.shows("CHG2_")
+}
+
+// TestUsers: of several users one password is asked for at a time, and those of the others are said to be given or to come.
+func TestUsers(t *testing.T) {
+	t.Parallel()
+	two := setup()
+	two.Open = func(file string) (wizard.Candidate, error) {
+		in := twoNodes("finance-bi")
+		in.Nodes[1].WinRM.User = "local"
+		return wizard.Candidate{Name: "finance-bi", Site: in, File: file}, nil
+	}
+	w, err := wizard.New(two)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := enact(t, w, nil)
+	s.press("enter")
+	s.shows("> Password   _", "Password   comes next")
+	s.press("x", "enter")
+	s.shows("> Password   _", "Password   ********")
 }
 
 // TestAsk: what an action asks is asked on the screen, and nothing of it stays once nobody waits for it.
@@ -449,6 +488,31 @@ func TestLeave(t *testing.T) {
 	}
 }
 
+// TestLeaveAsking: an action that asks something is ended before its operator leaves, and its last words are heard.
+func TestLeaveAsking(t *testing.T) {
+	t.Parallel()
+	s := enact(t, begun(t), runner(func(ctx context.Context, a wizard.Action, with wizard.Answers, o wizard.Operator) error {
+		_, err := o.Ask(ctx, wizard.YesNo("clicked", "Is it done in the QMC?"))
+		telling(planned()...)(ctx, a, with, o)
+		return err
+	}))
+	s.press("enter", "x", "enter", "enter")
+	s.asks("clicked")
+	s.press("?")
+	s.shows("ctrl+c", "stop")
+	s.hides("if pressed twice")
+	s.press("esc", "q")
+	s.shows("Leave? y/n")
+	s.press("y")
+	if s.m.over {
+		t.Error("it did not wait for the action")
+	}
+	s.until("the end", func() bool { return s.quit })
+	if !errors.Is(s.m.err, ErrInterrupted) || s.m.w.Record().Run.ID != "finance-bi-1" {
+		t.Errorf("err = %v, run %q: what the action said last is lost", s.m.err, s.m.w.Record().Run.ID)
+	}
+}
+
 // TestTicks: whatever happens, at most one tick is under way that counts; it is fast while something runs, slow while only
 // the clock goes, and there is none before.
 func TestTicks(t *testing.T) {
@@ -526,10 +590,65 @@ func TestOrder(t *testing.T) {
 	if _, last := got.said[len(many)].(ended); !last {
 		t.Errorf("the last thing said is %T", got.said[len(many)])
 	}
-	s := enact(t, begun(t), nil)
+	s := enact(t, begun(t), runner(func(ctx context.Context, _ wizard.Action, _ wizard.Answers, _ wizard.Operator) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}))
+	s.press("enter", "x", "enter", "enter")
 	s.send(got)
-	if s.m.w.Stage() != "" {
+	if _, running := s.m.w.Action(); !running || s.m.w.Stage() != "" {
 		t.Error("an action that does not run was listened to")
+	}
+}
+
+// TestUnanswered: what an action asked is not asked any more once the action has ended.
+func TestUnanswered(t *testing.T) {
+	t.Parallel()
+	s := enact(t, begun(t), runner(func(ctx context.Context, a wizard.Action, with wizard.Answers, o wizard.Operator) error {
+		o.(*job).put(&ask{wizard.YesNo("clicked", "Is it done in the QMC?"), make(chan string, 1)})
+		return telling(planned()...)(ctx, a, with, o)
+	}))
+	s.press("enter", "x", "enter", "enter")
+	s.until("the end of the plan", func() bool { return s.m.job == nil && s.m.w.Record().Change.PlanSHA256 != "" })
+	s.hides("QMC")
+	s.shows("Go on to the review?")
+}
+
+// TestStopAsking: once an action is told to stop it asks nothing any more, however long it takes to end; when it has ended
+// nothing of it waits for an answer.
+func TestStopAsking(t *testing.T) {
+	t.Parallel()
+	ending := make(chan struct{})
+	s := enact(t, begun(t), runner(func(ctx context.Context, _ wizard.Action, _ wizard.Answers, o wizard.Operator) error {
+		o.Ask(context.Background(), wizard.YesNo("clicked", "Is it done in the QMC?"))
+		<-ending
+		return nil
+	}))
+	s.press("enter", "x", "enter", "enter")
+	s.asks("clicked")
+	s.press("ctrl+c")
+	s.until("nothing is asked", func() bool { _, ok := s.m.question(); return !ok })
+	s.shows("stopping after what is running")
+	close(ending)
+	s.asks("inspect")
+
+	j := newJob(context.Background())
+	j.do(telling(), wizard.DoPlan, wizard.Answers{})()
+	if j.ctx.Err() == nil {
+		t.Error("what an action has begun to ask waits for ever")
+	}
+}
+
+// TestNewStep: what was chosen, opened and scrolled to in one step says nothing of the next one.
+func TestNewStep(t *testing.T) {
+	t.Parallel()
+	m := still(walk(t, fixture("clean"), afterEvent(1, isA[record.ChangeEnded](wizard.Apply))), termenv.Ascii, full).do(80, 24, "down", "enter")
+	if !m.open || m.chosen == "" {
+		t.Fatalf("nothing is open:\n%s", m.View())
+	}
+	m.Update(happened{m.job, []any{told{record.StageStarted{Stage: "apply"}}, told{record.StageStarted{Stage: "prove"}}}})
+	if m.open || m.chosen != "" || m.w.Step() != wizard.Prove {
+		t.Errorf("in step %v open is %v, chosen %q", m.w.Step(), m.open, m.chosen)
 	}
 }
 
@@ -548,6 +667,32 @@ func TestHelp(t *testing.T) {
 	}
 	s.press("esc", "?")
 	s.shows("without the wizard: --ticket", "It goes into the record")
+}
+
+// TestScroll: a page is scrolled to its end and back from there at once, and what is typed meanwhile is in no field.
+func TestScroll(t *testing.T) {
+	t.Parallel()
+	s := enact(t, begun(t), nil)
+	s.send(tea.WindowSizeMsg{Width: 80, Height: minHeight})
+	s.press("?")
+	top := s.m.View()
+	s.press("end", "down", "pgdown")
+	end := s.m.View()
+	s.press("up")
+	if s.m.View() == end || end == top {
+		t.Errorf("up from the end it is still\n%s", s.m.View())
+	}
+	s.press("home", "up")
+	if s.m.View() != top {
+		t.Errorf("at the beginning it is\n%s\nwas\n%s", s.m.View(), top)
+	}
+
+	m := still(asking(t, "approve"), termenv.Ascii, full).do(80, 24, "x")
+	m.open = true
+	m.do(80, 24, "z", "space")
+	if got := string(m.field.text); got != "x" {
+		t.Errorf("written is %q", got)
+	}
 }
 
 // TestSimulated: every screen says that servers are simulated, whatever the size, and none does of real ones.

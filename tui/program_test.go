@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	tea "github.com/charmbracelet/bubbletea"
 	"github.com/charmbracelet/x/vt"
 	"github.com/creack/pty"
 	"golang.org/x/term"
@@ -172,6 +173,17 @@ func TestRunEnds(t *testing.T) {
 	cancel()
 	if err := <-ends; !errors.Is(err, ErrInterrupted) || !stopped.Load() {
 		t.Errorf("err = %v, stopped %v", err, stopped.Load())
+	}
+}
+
+// TestSized: a size is never larger than the terminal's own: consoles of Windows tell that of what can be scrolled back to.
+func TestSized(t *testing.T) {
+	t.Parallel()
+	_, tty := terminal(t)
+	for told, want := range map[tea.WindowSizeMsg]tea.WindowSizeMsg{{Width: 120, Height: 9001}: {Width: 80, Height: 24}, {Width: 60, Height: 20}: {Width: 60, Height: 20}} {
+		if got := sized(tty)(nil, told); got != want {
+			t.Errorf("told %v the size is %v, want %v", told, got, want)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package tui
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -202,8 +203,122 @@ func fits(t *testing.T, m *model, width, height int, g glyphs) {
 	if b := m.body(); large && !m.help && !m.open && len(m.choices(b)) > 0 && !strings.Contains(ansi.Strip(screen), "\n> ") {
 		t.Fatalf("no row is marked at %dx%d:\n%s", width, height, ansi.Strip(screen))
 	}
-	if large && !m.typing && !m.help && m.pending == nothing && m.notice == "" && !strings.Contains(ansi.Strip(lines[height-1]), "help") {
+	if large && !m.typing && !m.help && !m.open && m.pending == nothing && m.notice == "" && !strings.Contains(ansi.Strip(lines[height-1]), "help") {
 		t.Fatalf("no help is offered at %dx%d:\n%s", width, height, ansi.Strip(screen))
+	}
+}
+
+// TestSmallest: on the smallest terminal the question stays whole, and that there is more to know of it, and how to read
+// that, is said.
+func TestSmallest(t *testing.T) {
+	t.Parallel()
+	for id, want := range map[string][]string{
+		"confirm certificate": {"… ? shows all of it\n", " Use the site's client certificate for\n", " this join?\n", " y  yes", "> x  no"},
+		"approve":             {"… esc, then ? shows all of it\n", " Type the site's name to go on\n", " > _"},
+	} {
+		m := still(asking(t, id), termenv.Ascii, full).do(minWidth, minHeight)
+		for _, w := range want {
+			if !strings.Contains(m.View(), w) {
+				t.Errorf("%s: %q is not shown:\n%s", id, w, m.View())
+			}
+		}
+	}
+}
+
+// TestCut: what has no room is cut with a mark, down to the mark alone: of a line, and of why an answer was not taken.
+func TestCut(t *testing.T) {
+	t.Parallel()
+	for width, want := range map[int]string{0: "", 1: "…", 2: "a…", 3: "ab…", 4: "abcd", 5: "abcd"} {
+		if got := newTheme(termenv.Ascii, true, full).draw(lineOf(plain, "abcd"), width); got != want {
+			t.Errorf("at a width of %d abcd is %q, want %q", width, got, want)
+		}
+	}
+	m := still(asking(t, "ticket"), termenv.Ascii, full).do(minWidth, minHeight)
+	m.failed = errors.New(strings.Repeat("why ", 70) + "the-end")
+	if v := m.View(); !strings.Contains(v, " error: why why") || !strings.Contains(v, "why …\n") {
+		t.Errorf("that an error goes on is not shown:\n%s", v)
+	}
+	if m.do(100, 30); !strings.Contains(m.View(), "the-end\n") || strings.Contains(m.View(), "…") {
+		t.Errorf("the error is not whole:\n%s", m.View())
+	}
+}
+
+// TestOpen: what enter has opened is there at any size, also if there is room for all of it by then.
+func TestOpen(t *testing.T) {
+	t.Parallel()
+	m := still(wizardAt(t, wizard.Connect, "refused"), termenv.Ascii, full).do(60, 14, "enter")
+	if !m.open {
+		t.Fatalf("nothing is cut:\n%s", m.View())
+	}
+	for _, size := range [][2]int{{60, 14}, {120, 40}} {
+		if m.do(size[0], size[1]); !strings.Contains(m.View(), "a firewall refuses it") {
+			t.Errorf("at %v nothing of it is there:\n%s", size, m.View())
+		}
+	}
+}
+
+// TestNarrow: of keys for which there is no room those stay that lead on, and of a head its beginning, with a mark.
+func TestNarrow(t *testing.T) {
+	t.Parallel()
+	v := still(asking(t, "prove"), termenv.Ascii, full).do(55, minHeight).View()
+	if last := v[strings.LastIndex(v, "\n")+1:]; !strings.Contains(last, "n next  r again  u undo  w leave  ? help") {
+		t.Errorf("the keys are %q", last)
+	}
+	v = still(asking(t, "prove"), termenv.Ascii, full).do(40, minHeight).View()
+	if last := v[strings.LastIndex(v, "\n")+1:]; !strings.Contains(last, " n next  r again  u undo  ? help") {
+		t.Errorf("the keys are %q", last)
+	}
+	v = still(wizardAt(t, wizard.Report, "gpo"), termenv.Ascii, full).do(40, minHeight).View()
+	if !strings.Contains(v, "\n  not ready: ") || !strings.Contains(v, "…\n> ") {
+		t.Errorf("how it ended is not shown:\n%s", v)
+	}
+
+	if v = still(asking(t, "prove"), termenv.Ascii, full).do(64, minHeight).View(); !strings.Contains(v, "\n  from \\ to") {
+		t.Errorf("the matrix has no head:\n%s", v)
+	}
+
+	// All of a head is a key away: enter, or where enter answers another one.
+	m := still(wizardAt(t, wizard.Report, "gpo"), termenv.Ascii, full).do(40, minHeight)
+	b := m.body()
+	for _, r := range m.choices(b) {
+		if b.rows[r].detail.more == nil && len(b.rows[r].detail.lines) == 1 { // nothing else to open
+			m.chosen = b.rows[r].id
+		}
+	}
+	if v = m.do(40, minHeight, "enter").View(); !m.open || !strings.Contains(v, " failed\n") {
+		t.Errorf("the rest of how it ended is not shown:\n%s", v)
+	}
+	for _, moment := range moments(t) {
+		if moment.name != "join-asks" {
+			continue
+		}
+		m = still(moment.w, termenv.Ascii, full).do(60, 16, moment.keys...)
+		if v = m.View(); !strings.Contains(v, "… pgdn shows all of it\n") || strings.Contains(v, "nothing has to be") {
+			t.Errorf("how to read all of it is not said:\n%s", v)
+		}
+		if v = m.do(60, 16, "pgdown", "end").View(); !m.open || !strings.Contains(v, "nothing has to be") {
+			t.Errorf("all of it is not shown:\n%s", v)
+		}
+	}
+}
+
+// TestListKeys: in a list of answers the keys lead to each, and page keys move among the rows above it.
+func TestListKeys(t *testing.T) {
+	t.Parallel()
+	m := still(asking(t, "join"), termenv.Ascii, full).do(80, 24)
+	for _, step := range []struct {
+		key    string
+		option int
+	}{{"end", 2}, {"up", 1}, {"home", 0}, {"up", 0}, {"down", 1}, {"j", 2}, {"down", 2}, {"k", 1}} {
+		if m.do(80, 24, step.key); m.option != step.option {
+			t.Errorf("%s leads to %d, want %d", step.key, m.option, step.option)
+		}
+	}
+	if m.do(80, 24, "pgdown"); m.place != 4 {
+		t.Errorf("a page down among the rows leads to %d", m.place)
+	}
+	if m.do(80, 24, "pgup"); m.place != 0 {
+		t.Errorf("a page up among the rows leads to %d", m.place)
 	}
 }
 
@@ -229,6 +344,32 @@ func TestChoice(t *testing.T) {
 	}
 }
 
+// TestChosenRow: until somebody chooses, what is wrong is chosen, but not while it may change; a row that is gone leaves the
+// choice where it was.
+func TestChosenRow(t *testing.T) {
+	t.Parallel()
+	b := body{rows: []row{{id: "a"}, {}, {id: "b"}, {id: "c", line: lineOf(bad, "FAILED")}, {id: "d"}}}
+	m := &model{column: -1}
+	if got := m.chosenRow(b); got != 3 {
+		t.Errorf("chosen is %d, not what is wrong", got)
+	}
+	m.job = newJob(t.Context())
+	if got := m.chosenRow(b); got != 0 {
+		t.Errorf("while something runs %d is chosen, not the first", got)
+	}
+	m.chosen, m.place = "gone", 1
+	if got := m.chosenRow(b); got != 2 {
+		t.Errorf("in place of what is gone %d is chosen", got)
+	}
+	m.place = 9
+	if got := m.chosenRow(b); got != 4 {
+		t.Errorf("in place of the last, which is gone, %d is chosen", got)
+	}
+	if got := m.chosenRow(body{rows: []row{{}}}); got != -1 {
+		t.Errorf("where there is nothing to choose %d is chosen", got)
+	}
+}
+
 // TestMatrix: arrows move among the cells, and a column stays chosen from row to row.
 func TestMatrix(t *testing.T) {
 	t.Parallel()
@@ -240,6 +381,9 @@ func TestMatrix(t *testing.T) {
 		}
 	}
 	shows("qs-central -> qs-rim2") // which fails
+	m.do(100, 30, "down")
+	shows("qs-rim1 -> qs-rim2") // which is below it
+	m.do(100, 30, "up")
 	m.do(100, 30, "left")
 	shows("qs-central -> qs-rim1")
 	m.do(100, 30, "right")

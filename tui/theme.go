@@ -119,11 +119,11 @@ func (t theme) fit(l line, width int) line {
 	if l.width() <= width {
 		return l
 	}
-	mark := t.text("…")
-	if width <= len(mark) {
+	mark := line{{t.text("…"), dim}}
+	if width < mark.width() {
 		return l.slice(0, width)
 	}
-	return append(l.slice(0, width-lineOf(plain, mark).width()), span{mark, dim})
+	return join(l.slice(0, width-mark.width()), mark)
 }
 
 // rule is the line between two parts of the screen.

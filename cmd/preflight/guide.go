@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -77,7 +78,7 @@ func (a *app) wizard(cmd *cobra.Command, f wizardFlags) error {
 	}
 	g := &guide{app: a}
 	// The lab is what an empty folder proposes: it needs no answer and touches nothing real.
-	setup := wizard.Setup{Candidates: append(a.candidates("."), labCandidate(site.Site{})), New: newSite(), File: f.file}
+	setup := wizard.Setup{Candidates: append(a.candidates("."), labCandidate(site.Site{})), Open: open, New: newSite(), File: f.file}
 	if cmd.Flags().Changed("ticket") {
 		setup.Ticket = &f.ticket
 	}
@@ -93,11 +94,13 @@ type guide struct {
 	busy   atomic.Bool             // an action is being done
 	runs   atomic.Pointer[session] // its command, once that was begun
 	last   *session                // the last command, nil before the first; while an action is done it is the action's alone
+	unable error                   // why the last action was not begun, nil if it was; like last
 	site   wizard.Candidate
 	ticket string
 }
 
-// lead leads through a conversation, drawn or in lines, and ends with the exit code of the last command.
+// lead leads through a conversation, drawn or in lines, and ends with the exit code of the last command, also if that could
+// not be begun.
 func (g *guide) lead(ctx context.Context, setup wizard.Setup, f face) error {
 	a := g.app
 	if a.noInput {
@@ -108,7 +111,7 @@ func (g *guide) lead(ctx context.Context, setup wizard.Setup, f face) error {
 			g.lab.Close()
 		}
 	}()
-	setup.Open, setup.Passwords = open, given
+	setup.Passwords = given
 	w, err := wizard.New(setup)
 	if err != nil {
 		return err
@@ -146,13 +149,18 @@ func (g *guide) end(broke error) error {
 	if g.last != nil {
 		code = errors.Join(g.last.finish(), g.last.journal.Close())
 	}
+	if broke == nil {
+		broke = g.unable // the last word on what was wanted
+	}
 	if g.last == nil && broke == nil {
 		return context.Canceled // left before anything was begun
 	}
-	var partly exit
+	var ended exit
+	errors.As(code, &ended)
+	interrupted := errors.Is(broke, tui.ErrInterrupted) || errors.Is(broke, context.Canceled)
 	var missing *wizard.MissingError
 	switch {
-	case errors.As(code, &partly) && partly == record.ExitPartly, broke == nil:
+	case ended == record.ExitPartly, ended == record.ExitCancelled && interrupted, broke == nil: // which is said
 		return code
 	case errors.As(broke, &missing):
 		return usage(cmp.Or(missing.Question.Flag, "preflight --help"), "%w", broke)
@@ -169,14 +177,15 @@ func (g *guide) Do(ctx context.Context, action wizard.Action, with wizard.Answer
 	defer g.runs.Store(nil)
 	w := &session{app: g.app, command: string(action), tell: o.Tell, quiet: g.quiet, wizard: true}
 	var by engine.Joining
+	g.unable = nil
 	if action == wizard.DoJoin {
-		var err error
-		if by, err = g.joins(with, o); err != nil {
-			return err
-		}
+		by, g.unable = g.joins(with, o)
 	}
-	if err := g.begin(w, action, with); err != nil {
-		return err
+	if g.unable == nil {
+		g.unable = g.begin(w, action, with)
+	}
+	if g.unable != nil {
+		return g.unable
 	}
 	g.last = w
 	g.runs.Store(w)
@@ -193,13 +202,14 @@ func (g *guide) Do(ctx context.Context, action wizard.Action, with wizard.Answer
 	return w.perform(ctx, w.planning(ctx)...)
 }
 
-// begin begins a command: of the run that there is, or of a new one if what was planned is of another site or ticket.
+// begin begins a command: of the run that there is, or of a new one if what was planned is of another site or ticket, or if
+// the site file was edited since.
 func (g *guide) begin(w *session, action wizard.Action, with wizard.Answers) error {
 	s, run, connector, err := g.reach(with)
 	if err != nil {
 		return err
 	}
-	same := g.last != nil && g.site.Name == with.Candidate.Name && g.site.File == with.Candidate.File && g.ticket == with.Ticket
+	same := g.last != nil && reflect.DeepEqual(g.site.Site, with.Candidate.Site) && g.site.File == with.Candidate.File && g.ticket == with.Ticket
 	if action != wizard.DoPlan || same {
 		w.journal = g.last.journal
 		if r := g.last.Record(); action == wizard.DoApply {
@@ -305,7 +315,7 @@ func (g *guide) show(w wizard.Wizard, q wizard.Question) string {
 		which = []reports.Section{reports.Servers}
 	case "inspect":
 		which = []reports.Section{reports.Servers, reports.Findings}
-	case "review":
+	case "review", "undo":
 		which = []reports.Section{reports.Rules}
 	case "applied":
 		which = []reports.Section{reports.Rules, reports.Findings}
@@ -321,8 +331,12 @@ func (g *guide) show(w wizard.Wizard, q wizard.Question) string {
 
 // labCandidate is the lab as a candidate; its site may be unknown until it is started.
 func labCandidate(s site.Site) wizard.Candidate {
-	return wizard.Candidate{Name: "lab", Site: s, Simulated: true}
+	return wizard.Candidate{Name: labName, Site: s, Simulated: true}
 }
+
+// labName is what the lab is chosen by. A site file whose site has that name is chosen by its path, so that nobody who
+// means the lab comes to real servers.
+const labName = "lab"
 
 // given are the passwords of a site's users that need not be asked for.
 func given(s site.Site) (wizard.Passwords, error) {
@@ -361,7 +375,7 @@ func (a *app) candidates(folder string) []wizard.Candidate {
 		}
 		c, err := open(file)
 		c.Name, c.Wrong = cmp.Or(c.Site.Name, file), err
-		if slices.ContainsFunc(all, func(o wizard.Candidate) bool { return o.Name == c.Name }) {
+		if c.Name == labName || slices.ContainsFunc(all, func(o wizard.Candidate) bool { return o.Name == c.Name }) {
 			c.Name = file
 		}
 		if c.Last = "never run"; err != nil {

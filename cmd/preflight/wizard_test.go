@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/creack/pty"
+
 	"github.com/qlik-preflight/preflight/internal/lab"
 	"github.com/qlik-preflight/preflight/internal/record"
 	"github.com/qlik-preflight/preflight/tui"
@@ -118,7 +120,7 @@ func TestWizardTrouble(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name, scenario string
-		answers        []string // PASSWORD is the lab's
+		answers        []string // PASSWORD, CERT and KEY are the lab's
 		code           int
 		says           []string // on standard error
 		commands       string
@@ -133,7 +135,8 @@ func TestWizardTrouble(t *testing.T) {
 		{"prove again", "", []string{"PASSWORD", "", "next", "next", "lab", "again", "leave"}, 0, []string{"prove"}, "plan apply verify"},
 		{"later", "", []string{"PASSWORD", "", "next", "next", "lab", "next", "later", "leave"}, 0, []string{"Step 9 of 9"}, "plan apply"},
 		{"no to the certificate", "", []string{"PASSWORD", "", "next", "next", "lab", "next", "certificate", "no.pem", "no.key", "no", "later", "leave"}, 0, []string{"master key"}, "plan apply"},
-		{"no certificate", "", []string{"PASSWORD", "", "next", "next", "lab", "next", "certificate", "no.pem", "no.key", "yes", "next", "leave"}, 0, []string{"error: reading --qrs-cert no.pem"}, "plan apply"},
+		{"no certificate", "", []string{"PASSWORD", "", "next", "next", "lab", "next", "certificate", "no.pem", "no.key", "yes", "next", "leave"}, 2, []string{"error: reading --qrs-cert no.pem"}, "plan apply"},
+		{"a certificate at last", "", []string{"PASSWORD", "", "next", "next", "lab", "next", "certificate", "no.pem", "no.key", "yes", "again", "certificate", "CERT", "KEY", "yes", "leave"}, 0, nil, "plan apply join"},
 		{"stale", "stale-certificates", []string{"PASSWORD", "", "next", "next", "lab", "next", "leave"}, 3, []string{"CN=old-central-CA"}, "plan apply"},
 		{"the input ends", "", []string{"PASSWORD"}, 2, []string{"error: the answer is missing: Number of the change ticket\nhint: --ticket\n"}, ""},
 		{"the input ends after the plan", "", []string{"PASSWORD", "", "next"}, 2, []string{"the answer is missing: Go on to apply this plan"}, "plan"},
@@ -143,7 +146,7 @@ func TestWizardTrouble(t *testing.T) {
 			s := newLab(t, lab.Options{Scenario: test.scenario})
 			var answers []string
 			for _, a := range test.answers {
-				answers = append(answers, strings.ReplaceAll(a, "PASSWORD", s.Password()))
+				answers = append(answers, strings.NewReplacer("PASSWORD", s.Password(), "CERT", s.files.QRSCert, "KEY", s.files.QRSKey).Replace(a))
 			}
 			o := s.wizard(t, test.code, answers...)
 			says(t, o.stderr, test.says...)
@@ -168,6 +171,124 @@ func TestWizardTrouble(t *testing.T) {
 	}
 }
 
+// TestWizardChangedPlan: a plan that was changed between its review and its approval is not applied.
+func TestWizardChangedPlan(t *testing.T) {
+	t.Parallel()
+	s := newLab(t, lab.Options{})
+	before := s.rules(t)
+	v := onScreen(t, "--runs", s.runs, "-f", s.files.Site, "--ticket", "CHG1")
+	v.shows("> Password")
+	v.types(s.Password() + "\r")
+	v.shows("4/9 Inspect", "n next")
+	v.types("n")
+	v.shows("5/9 Review")
+	files, err := filepath.Glob(filepath.Join(s.runs, "*", "plan.json"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("the plans are %q (%v)", files, err)
+	}
+	if err := os.WriteFile(files[0], []byte("{}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	v.types("n")
+	v.shows("Type the site's name to go on")
+	v.types("lab\r")
+	v.shows("changed after it was planned", "w leave", "nothing has been changed")
+	v.types("b")
+	v.shows("Type the site's name to go on")
+	v.types("\x1b[Z") // shift+tab
+	v.shows("5/9 Review")
+	v.types("b")
+	v.shows("4/9 Inspect")
+	v.types("w")
+	v.ends(2)
+	s.unchanged(t, "a changed plan", before)
+}
+
+// TestCandidates: of the site files in a folder that is proposed first whose run is the newest, and what cannot be used
+// last; each has a name of its own, and none the lab's.
+func TestCandidates(t *testing.T) {
+	t.Parallel()
+	s := newLab(t, lab.Options{})
+	text, err := os.ReadFile(s.files.Site)
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := filepath.Dir(s.files.Site)
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	named := func(name string) string { return strings.Replace(string(text), "site: lab", "site: "+name, 1) }
+	write("a.yaml", named("beta"))
+	write("b.yaml", named("gamma"))
+	write("c.yml", named("beta"))
+	write("d.yaml", "site: [\n")
+	write("e.yaml", strings.Replace(named("delta"), "lab-ca.pem", "gone.pem", 1))
+	write("f.yaml", "kind: nothing of ours\n")
+	s.run(t, 0, "plan", "-f", filepath.Join(folder, "b.yaml"))
+	a := app{runs: s.runs}
+	var got []string
+	for _, c := range a.candidates(folder) {
+		is := strings.ReplaceAll(c.Name, folder+string(filepath.Separator), "")
+		if c.Wrong != nil {
+			is += " wrong"
+		}
+		if strings.HasPrefix(c.Last, "run ") {
+			is += " run"
+		}
+		got = append(got, is)
+	}
+	want := "gamma run|c.yml|site.yaml|beta|d.yaml wrong|delta wrong"
+	if strings.Join(got, "|") != want {
+		t.Errorf("the candidates are %s, want %s", strings.Join(got, "|"), want)
+	}
+}
+
+// TestDrawn: the wizard is drawn only where there is a terminal that can do it, and nothing else is written to it.
+func TestDrawn(t *testing.T) {
+	t.Setenv("TERM", "xterm")
+	t.Setenv("ACCESSIBLE", "")
+	_, terminal, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer terminal.Close()
+	file, err := os.Create(filepath.Join(t.TempDir(), "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for _, test := range []struct {
+		name, format, env, value string
+		face                     face
+		out                      *os.File
+		want                     bool
+	}{
+		{"a terminal", "text", "", "", face{}, nil, true},
+		{"asked for lines", "text", "", "", face{accessible: true}, nil, false},
+		{"the environment asks for lines", "text", "ACCESSIBLE", "1", face{}, nil, false},
+		{"a terminal that cannot", "text", "TERM", "dumb", face{}, nil, false},
+		{"events on it", "jsonl", "", "", face{}, nil, false},
+		{"events to a file", "jsonl", "", "", face{}, file, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if test.env != "" {
+				t.Setenv(test.env, test.value)
+			}
+			a := app{stdin: terminal, stdout: terminal, format: test.format, result: &result{file: test.out}}
+			if got := a.drawn(test.face); got != test.want {
+				t.Errorf("drawn is %v", got)
+			}
+		})
+	}
+	a := app{stdin: terminal, stdout: file, result: &result{}}
+	if a.drawn(face{}) {
+		t.Error("it is drawn into a file")
+	}
+}
+
 // TestWizardNewTicket: with another ticket it is another change.
 func TestWizardNewTicket(t *testing.T) {
 	t.Parallel()
@@ -182,13 +303,56 @@ func TestWizardNewTicket(t *testing.T) {
 	}
 }
 
+// TestWizardEdited: going back to a site file that was edited begins a run of what stands in it now.
+func TestWizardEdited(t *testing.T) {
+	t.Parallel()
+	s := newLab(t, lab.Options{})
+	v := onScreen(t, "--runs", s.runs)
+	v.shows("1/9 Site")
+	v.types("o")
+	v.shows("The site file")
+	v.types(s.files.Site + "\r")
+	v.shows("> Password")
+	v.types(s.Password() + "\r")
+	v.shows("> Ticket")
+	v.types("\r")
+	v.shows("4/9 Inspect", "n next")
+	text, err := os.ReadFile(s.files.Site)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(s.files.Site, append(text, "\nproof:\n  listen: false\n"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	v.types("b")
+	v.shows("> Ticket")
+	v.types("\x1b[Z\x1b[Z") // shift+tab, twice
+	v.shows("1/9 Site")
+	v.types("\r")
+	v.shows("> Password")
+	v.types("\r")
+	v.shows("> Ticket")
+	v.types("\r")
+	v.shows("4/9 Inspect", "n next")
+	v.types("w")
+	v.ends(0)
+	if runs, err := record.Runs(s.runs); err != nil || len(runs) != 2 {
+		t.Fatalf("the runs are %+v (%v), want one for each site file", runs, err)
+	}
+	if r := s.last(t); r.Site.Proof.Listen == nil || *r.Site.Proof.Listen {
+		t.Errorf("the site of the new run is %+v", r.Site)
+	}
+}
+
 // TestWalk: the whole journey on a terminal, on simulated servers: every step is drawn, there is a way back before the
 // approval and none after it, and what the wizard says last stays on the normal screen.
 func TestWalk(t *testing.T) {
 	t.Parallel()
 	runs := filepath.Join(t.TempDir(), "runs")
 	v := onScreen(t, "demo", "--runs", runs)
-	v.shows("1/9 Site", "> ", "simulated servers", "qs-rim1", "nothing has been changed")
+	if now := v.shows("1/9 Site", "> ", "simulated servers", "qs-rim1", "nothing has been changed"); strings.Contains(now, "another file") {
+		t.Errorf("the demo, which touches nothing real, leads to real servers:\n%s", now)
+	}
 	v.types("\r")
 	v.shows("2/9 Sign-in", "simulated servers", "> Ticket")
 	v.types("CHG0031337\r")
@@ -231,6 +395,37 @@ func TestWalk(t *testing.T) {
 	}
 }
 
+// TestLeaving: whoever leaves at the first question has cancelled; a run that could not be begun ends as its command does.
+func TestLeaving(t *testing.T) {
+	t.Parallel()
+	v := onScreen(t, "--runs", filepath.Join(t.TempDir(), "runs"))
+	v.shows("1/9 Site")
+	v.types("q")
+	v.shows("Leave? y/n")
+	v.types("y")
+	v.ends(130)
+
+	s := newLab(t, lab.Options{})
+	if err := os.WriteFile(s.runs, nil, 0o600); err != nil { // where the folder of runs is to be
+		t.Fatal(err)
+	}
+	o := s.wizard(t, 2, s.Password(), "", "leave")
+	says(t, o.stderr, "hint: name another folder with --runs")
+
+	// What is put right meanwhile is no trouble any more.
+	v = onScreen(t, "--runs", s.runs, "-f", s.files.Site, "--ticket", "CHG1")
+	v.shows("> Password")
+	v.types(s.Password() + "\r")
+	v.shows("FAILED: ", "r again")
+	if err := os.Remove(s.runs); err != nil {
+		t.Fatal(err)
+	}
+	v.types("r")
+	v.shows("4/9 Inspect", "n next")
+	v.types("w")
+	v.ends(0)
+}
+
 // TestBreakingOff: ctrl+c twice leaves at a question; before anything was begun nothing is left, and after the plan the run
 // can be gone on with.
 func TestBreakingOff(t *testing.T) {
@@ -256,6 +451,21 @@ func TestBreakingOff(t *testing.T) {
 	v.shows("ctrl+c again")
 	v.types("\x03")
 	says(t, v.ends(130), "next    preflight apply ")
+
+	// While an action runs the first ctrl+c ends it, and that is said once.
+	v = onScreen(t, "demo", "--scenario", "slow", "--runs", filepath.Join(t.TempDir(), "runs"))
+	v.shows("1/9 Site")
+	v.types("\r")
+	v.shows("> Ticket")
+	v.types("\r")
+	v.shows("working: ")
+	v.types("\x03")
+	v.shows("CANCELLED: interrupted")
+	v.types("\x03\x03")
+	v.ends(130)
+	if got := v.stderr.String(); got != "error: interrupted\n" {
+		t.Errorf("said is %q", got)
+	}
 	s.run(t, 0, "apply", "last", "--approve", s.last(t).Change.PlanSHA256)
 }
 

@@ -29,7 +29,7 @@ var proposed = map[string]bool{"site": true, "file": true, "ticket": true, "cert
 func (w Wizard) ask() Question {
 	switch w.at {
 	case atSite:
-		q := Question{ID: "site", Kind: Choice, Free: "the path of a site file", Text: "Which site is this about?", Flag: "-f FILE"}
+		q := Question{ID: "site", Kind: Choice, Text: "Which site is this about?", Flag: "-f FILE"}
 		for i, c := range w.setup.Candidates {
 			q.Options = append(q.Options, Option{Name: c.Name, Text: c.About()})
 			if i == 0 && c.Wrong == nil {
@@ -39,7 +39,9 @@ func (w Wizard) ask() Question {
 		if w.setup.New.Make != nil {
 			q.Options = append(q.Options, Option{"n", newSite, "a few questions, then a site file you can edit"})
 		}
-		q.Options = append(q.Options, Option{"o", anotherFile, "a site file that is somewhere else"})
+		if w.setup.Open != nil {
+			q.Options, q.Free = append(q.Options, Option{"o", anotherFile, "a site file that is somewhere else"}), "the path of a site file"
+		}
 		return q
 	case atNew:
 		q, _ := w.draft.Question()
@@ -61,7 +63,8 @@ func (w Wizard) ask() Question {
 		}
 	case atConnect:
 		q := Question{ID: "connect", Kind: Choice, Text: "Try again?", Default: again, Options: []Option{{"r", again, "when what is named above is put right"}}}
-		if slices.ContainsFunc(w.rec.Servers, func(s record.Server) bool { return s.Failure != nil && s.Failure.Kind == "rejected" }) {
+		rejected := slices.ContainsFunc(w.rec.Servers, func(s record.Server) bool { return s.Failure != nil && s.Failure.Kind == "rejected" })
+		if rejected && !w.answers.Candidate.Simulated { // a simulated site brings its password
 			q.Text, q.Default = "What now?", password
 			q.Options = append([]Option{{"p", password, "sign in with another password"}}, q.Options...)
 		}
@@ -90,7 +93,7 @@ func (w Wizard) ask() Question {
 		if rim := w.nextRim(); rim.at == atJoin {
 			q.Text, q.Options[0].Text = "Go on to the join of "+rim.answers.Rim+"?", "nothing is begun before you say how"
 		} else if waiting := w.toJoin(); len(waiting) > 0 {
-			q.Options[0].Text = "no join of " + strings.Join(waiting, ", ") + " while a check fails"
+			q.Text = "No join of " + strings.Join(waiting, ", ") + " while a check fails. Go on to the report?"
 		}
 		return w.withUndo(q)
 	case atUndo:

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/qlik-preflight/preflight/internal/record"
@@ -157,16 +158,44 @@ func (r runs) Do(ctx context.Context, _ wizard.Action, _ wizard.Answers, o wizar
 	return r(ctx, o)
 }
 
+// TestPasswordIsNoCommand: what is a command at other questions is a password where one is asked for.
+func TestPasswordIsNoCommand(t *testing.T) {
+	t.Parallel()
+	for _, word := range []string{"?", "b", "back"} {
+		p, out := typed("1\n" + word + "\n\n")
+		w, _ := p.Lead(t.Context(), begun(t, setup()), whole)
+		if got := password(w.Answers()); got != word {
+			t.Errorf("the password is %q, typed was %q:\n%s", got, word, out)
+		}
+	}
+}
+
+// TestPromptsAct: text from a server or an answer that could act does not.
+func TestPromptsAct(t *testing.T) {
+	t.Parallel()
+	p, out := typed("1\nx\nCHG\u202e1\nb\n")
+	p.Lead(t.Context(), begun(t, setup()), script{wizard.DoPlan: append(planned(), brokeOff("plan", "a\x1b[2Jb\u202ec")...)})
+	if s := out.String(); strings.ContainsAny(s, "\x1b\u202e") || !strings.Contains(s, "error: a[2Jbc\n") || !strings.Contains(s, "[CHG1]: ") {
+		t.Errorf("it reads as %q", s)
+	}
+}
+
 // TestAsk: what an action itself asks is asked until there is an answer; at the end of the input it is missing.
 func TestAsk(t *testing.T) {
 	t.Parallel()
 	p, out := typed("1\nx\n\nperhaps\ny\n\nword\n")
+	before := 0
+	p.Before = func() { before++ }
 	var answers []string
 	_, err := p.Lead(t.Context(), begun(t, setup()), runs(func(ctx context.Context, o wizard.Operator) error {
 		for _, q := range []wizard.Question{
 			wizard.YesNo("done", "Is that done?"), {ID: "one-time password", Kind: wizard.Secret, Text: "One-time password"}, wizard.YesNo("done", "Is it?"),
 		} {
+			was := before
 			a, err := o.Ask(ctx, q)
+			if before == was {
+				t.Error("what there was to read was not written before it was asked")
+			}
 			answers = append(answers, fmt.Sprint(a, " ", errors.As(err, new(*wizard.MissingError))))
 		}
 		return errors.New("nobody answers")
@@ -181,42 +210,54 @@ func TestAsk(t *testing.T) {
 	}
 }
 
-// TestStillWorking: an action of which nothing is heard is said to run still, but not while it waits for an answer.
+// TestStillWorking: an action of which nothing is heard is said to run still, but not while it waits for an answer, nor
+// before it was silent for long enough.
 func TestStillWorking(t *testing.T) {
 	t.Parallel()
-	var mu sync.Mutex
-	heard := make(chan struct{})
-	var text strings.Builder
-	p, _ := typed("1\nx\n\n")
-	p.Silence = time.Millisecond
-	p.Out = writer(func(b []byte) (int, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		text.Write(b)
-		if strings.Contains(string(b), "Still working: plan") {
-			select {
-			case <-heard:
-			default:
-				close(heard)
+	synctest.Test(t, func(t *testing.T) {
+		p, _ := typed("1\nx\n\n")
+		var out written
+		p.Out, p.Silence = &out, 30*time.Second
+		said := func(when string, want int) {
+			t.Helper()
+			synctest.Wait()
+			if n := strings.Count(out.String(), "Still working: plan, nothing new for "); n != want {
+				t.Errorf("%s it was said %d times, want %d:\n%s", when, n, want, out.String())
 			}
 		}
-		return len(b), nil
+		p.Lead(t.Context(), begun(t, setup()), runs(func(ctx context.Context, o wizard.Operator) error {
+			time.Sleep(29 * time.Second)
+			o.Tell(record.StageStarted{Stage: "connect"})
+			time.Sleep(10 * time.Second)
+			said("after 10 s", 0)
+			time.Sleep(25 * time.Second)
+			said("after 35 s", 1)
+			p.Line = func(context.Context) (string, error) {
+				time.Sleep(time.Hour)
+				return "y", nil
+			}
+			o.Ask(ctx, wizard.YesNo("done", "Is it done?"))
+			said("while it was asked", 1)
+			p.Line = func(context.Context) (string, error) { return "", io.EOF }
+			return nil
+		}))
 	})
-	_, err := p.Lead(t.Context(), begun(t, setup()), runs(func(ctx context.Context, o wizard.Operator) error {
-		select {
-		case <-heard:
-		case <-time.After(10 * time.Second):
-			t.Error("nothing is said of an action that says nothing")
-		}
-		return nil
-	}))
-	if err == nil {
-		t.Error("the input did not end")
-	}
 }
 
-type writer func([]byte) (int, error)
+// written is what was written, from any goroutine.
+type written struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
 
-func (w writer) Write(b []byte) (int, error) { return w(b) }
+func (w *written) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.Write(b)
+}
 
-var _ io.Writer = writer(nil)
+func (w *written) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.String()
+}

@@ -4,7 +4,9 @@
 package wizard
 
 import (
+	"cmp"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 
@@ -61,7 +63,7 @@ type Candidate struct {
 // Setup is what a wizard begins with: what there is to choose, and answers that were given before it began.
 type Setup struct {
 	Candidates []Candidate
-	// Open reads a site file that is not among the candidates.
+	// Open reads a site file; nil if there is none but the candidates.
 	Open   func(file string) (Candidate, error)
 	New    DraftSetup // of a new site file; without Make none can be made
 	File   string     // the site file, "" to be asked for
@@ -93,6 +95,16 @@ func (p Passwords) With(user string, password secret.Text) Passwords {
 	return Passwords{&all}
 }
 
+// or are these passwords, and for users without one those of others.
+func (p Passwords) or(others Passwords) Passwords {
+	if p.all == nil || others.all == nil {
+		return Passwords{cmp.Or(p.all, others.all)}
+	}
+	all := maps.Clone(*others.all)
+	maps.Copy(all, *p.all)
+	return Passwords{&all}
+}
+
 // Answers are what the operator has answered.
 type Answers struct {
 	Candidate Candidate
@@ -120,7 +132,7 @@ type Wizard struct {
 
 	rec     record.Record
 	stage   string // of the action that runs
-	applied bool   // the plan was approved: there is no way back to the questions
+	applied bool   // what was approved was begun: there is no way back to the questions
 	proving bool   // the action that runs has come to its proofs
 	failed  error  // what kept the last action from being begun
 }
@@ -181,7 +193,7 @@ func (w Wizard) Answers() Answers { return w.answers }
 // Record is the run so far; its ID is "" before there is one.
 func (w Wizard) Record() record.Record { return w.rec }
 
-// Changed tells whether a change of the servers was approved. Until then nothing has been changed.
+// Changed tells whether the command was begun that changes the servers. Until then nothing has been changed.
 func (w Wizard) Changed() bool { return w.applied }
 
 // Stage is the stage that the action that runs has come to, "" if none runs.
@@ -213,9 +225,9 @@ func (w Wizard) Step() Step {
 			return Prove
 		}
 		return Apply
-	case atApproval, atApplied, undoing:
+	case atApproval, atApplied, atUndo, undoing:
 		return Apply
-	case atProve, verifying, atUndo:
+	case atProve, verifying:
 		return Prove
 	case atJoin, atCertificate, atKey, atConfirm, joining, atJoined:
 		return Join
@@ -229,9 +241,14 @@ func (w Wizard) Event(e record.Event) Wizard {
 		w.rec = w.rec.Clone()
 	}
 	w.rec.Apply(e)
-	if s, ok := e.(record.StageStarted); ok {
-		w.proving = w.proving || s.Stage == "prove" && w.stage == "apply"
-		w.stage = s.Stage
+	switch e := e.(type) {
+	case record.CommandStarted:
+		if e.Name == string(DoApply) {
+			w.applied, w.before = true, nil
+		}
+	case record.StageStarted:
+		w.proving = w.proving || e.Stage == "prove" && w.stage == "apply"
+		w.stage = e.Stage
 	}
 	return w
 }
@@ -246,7 +263,9 @@ func (w Wizard) Done(failed error) Wizard {
 		w.at = atInspect
 		if w.broke() != "" || failed != nil {
 			w.at = atConnect
+			break
 		}
+		w.before = once(w.before)
 	case applying:
 		w.at = atProve
 		if w.broke() != "" || failed != nil {
@@ -262,11 +281,24 @@ func (w Wizard) Done(failed error) Wizard {
 		}
 	case undoing:
 		w.at = atReport
-		if failed != nil || w.rec.InPlace() > 0 {
-			w.at = atApplied
+		if w.rec.InPlace() > 0 { // not atApplied: what is tried again there is to add
+			w.at = atUndo
 		}
 	}
 	return w
+}
+
+// once are the questions to go back to once an action was done: each as it was asked last, and none about trouble that is
+// mended.
+func once(before []Wizard) []Wizard {
+	var out []Wizard
+	for i, b := range before {
+		again := slices.ContainsFunc(before[i+1:], func(o Wizard) bool { return o.at == b.at && o.user == b.user })
+		if b.at != atConnect && !again {
+			out = append(out, b)
+		}
+	}
+	return out
 }
 
 // broke is why the last command broke off, "" if it came to its end.
@@ -288,13 +320,15 @@ func (w Wizard) Trouble() string {
 // CanGoBack tells whether there is a question to go back to.
 func (w Wizard) CanGoBack() bool { return len(w.before) > 0 }
 
-// Back goes to the question before. What was answered is kept, to be proposed again.
+// Back goes to the question before. What was answered is kept, to be proposed again; a password that was about to be typed
+// anew and was not is the one before.
 func (w Wizard) Back() Wizard {
 	n := len(w.before)
 	if n == 0 {
 		return w
 	}
 	was := w.before[n-1]
+	was.before = w.before[:n-1]
 	if w.at == atNew {
 		if w.draft.CanGoBack() {
 			was = w
@@ -303,7 +337,7 @@ func (w Wizard) Back() Wizard {
 		}
 		was.draft = w.draft
 	}
-	was.said, was.answers.Passwords, was.signsIn = w.said, w.answers.Passwords, w.signsIn
+	was.said, was.answers.Passwords, was.signsIn = w.said, w.answers.Passwords.or(was.answers.Passwords), w.signsIn
 	was.rec, was.failed = w.rec, nil
 	return was
 }
@@ -328,10 +362,7 @@ func (w Wizard) Answer(answer string) (Wizard, error) {
 	if q.Kind != Secret {
 		next.said = with(w.said, q.ID+" "+q.Of, a)
 	}
-	switch {
-	case next.applied:
-		next.before = nil
-	case !w.applied:
+	if !w.applied && a != again { // the same is asked once more then
 		next.before = append(slices.Clone(w.before), w)
 	}
 	return next, nil
@@ -364,7 +395,15 @@ func (w Wizard) answer(a string) (Wizard, error) {
 		if i < 0 {
 			return w.open(a)
 		}
-		return w.chosen(w.setup.Candidates[i])
+		c := w.setup.Candidates[i]
+		if c.File != "" { // it may have been edited since
+			now, err := w.setup.Open(c.File)
+			if err != nil {
+				return w, err
+			}
+			c.Site, c.Wrong = now.Site, nil
+		}
+		return w.chosen(c)
 	case atFile:
 		return w.open(a)
 	case atPassword:
@@ -387,7 +426,7 @@ func (w Wizard) answer(a string) (Wizard, error) {
 	case atReview:
 		w = w.option(a, map[string]place{next: atApproval})
 	case atApproval:
-		w.answers.Approval, w.at, w.applied = a, applying, true
+		w.answers.Approval, w.at = a, applying
 	case atApplied:
 		w = w.option(a, map[string]place{again: applying, undo: atUndo})
 	case atProve:
@@ -397,7 +436,7 @@ func (w Wizard) answer(a string) (Wizard, error) {
 		w = w.option(a, map[string]place{again: verifying, undo: atUndo})
 	case atUndo:
 		w = w.option(a, map[string]place{yes: undoing, no: atProve})
-		if w.at == atProve && w.broke() != "" {
+		if n := len(w.rec.Run.Commands); w.at == atProve && n > 0 && w.rec.Run.Commands[n-1].Name == string(DoApply) && w.broke() != "" {
 			w.at = atApplied
 		}
 	case atJoin:

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qlik-preflight/preflight/checks"
 	"github.com/qlik-preflight/preflight/internal/record"
 	"github.com/qlik-preflight/preflight/internal/site"
 	"github.com/qlik-preflight/preflight/internal/wizard"
@@ -31,10 +32,13 @@ func setup() wizard.Setup {
 			{Name: "lab", Simulated: true},
 		},
 		Open: func(file string) (wizard.Candidate, error) {
-			if file != "there.yaml" {
-				return wizard.Candidate{}, errors.New("reading the site file " + file + ": no such file")
+			switch name := strings.TrimSuffix(file, ".yaml"); name {
+			case "there", "finance-bi":
+				return wizard.Candidate{Name: name, Site: twoNodes(name), File: file}, nil
+			case "bad":
+				return wizard.Candidate{}, errBad
 			}
-			return wizard.Candidate{Name: "there", Site: twoNodes("there"), File: file}, nil
+			return wizard.Candidate{}, errors.New("reading the site file " + file + ": no such file")
 		},
 		Passwords: func(site.Site) (wizard.Passwords, error) { return wizard.Passwords{}, nil },
 	}
@@ -171,7 +175,10 @@ func TestWhole(t *testing.T) {
 		t.Errorf("another name than the site's: %v", err)
 	}
 	w = answers(t, w, "finance-bi")
-	if !w.Changed() || w.CanGoBack() || w.Answers().Approval != "finance-bi" {
+	if w.Changed() {
+		t.Error("before applying was begun it is said that something was changed")
+	}
+	if w := w.Event(command("apply")[0]); !w.Changed() || w.CanGoBack() || w.Answers().Approval != "finance-bi" {
 		t.Error("after the approval nothing was changed, or there is a way back")
 	}
 	w = does(t, w, wizard.DoApply, applied()[:3]...)
@@ -228,6 +235,41 @@ func TestBack(t *testing.T) {
 	}
 	does(t, w, wizard.DoPlan)
 
+	// Looking once more is nothing to go back to, nor is trouble that was mended.
+	w = does(t, w, wizard.DoPlan, planned()...).Done(nil)
+	w = does(t, answers(t, w, "again"), wizard.DoPlan, planned()...).Done(nil)
+	if q := asks(t, w, "inspect", wizard.Inspect); q.Default != "next" {
+		t.Errorf("proposed is %q, which was said before", q.Default)
+	}
+	w = does(t, answers(t, w, "again"), wizard.DoPlan, planned()...).Done(errors.New("unreachable"))
+	asks(t, w, "connect", wizard.Connect)
+	w = does(t, answers(t, w, "again"), wizard.DoPlan, planned()...).Done(nil)
+	asks(t, w.Back(), "ticket", wizard.SignIn)
+	rejected := append(planned()[:3:3], record.ServerFailed{Server: "qs-rim1", Stage: "connect", Kind: "rejected"}, record.CommandEnded{Error: "rejected", At: at})
+	w = does(t, answers(t, w, "again"), wizard.DoPlan, rejected...).Done(nil)
+	asks(t, answers(t, w, "password").Back(), "connect", wizard.Connect)
+	w = does(t, answers(t, w, "password", "another", ""), wizard.DoPlan, planned()...).Done(nil)
+	for _, id := range []string{"ticket", "password"} {
+		w = w.Back()
+		asks(t, w, id, wizard.SignIn)
+	}
+	asks(t, w.Back(), "site", wizard.Site)
+
+	// Of several users each password is a question of its own.
+	two := setup()
+	two.Open = func(file string) (wizard.Candidate, error) {
+		s := twoNodes("two")
+		s.Nodes[1].WinRM.User = "local"
+		return wizard.Candidate{Name: "two", Site: s, File: file}, nil
+	}
+	w = does(t, answers(t, begun(t, two), "two.yaml", "a", "b", ""), wizard.DoPlan, planned()...).Done(nil)
+	for _, of := range []string{"", "local", `CORP\qs-admin`} {
+		w = w.Back()
+		if q, _ := w.Question(); q.Of != of {
+			t.Errorf("back is %s of %q, want it of %q", q.ID, q.Of, of)
+		}
+	}
+
 	// Another site needs its own password.
 	w = begun(t, setup())
 	w = answers(t, w, "finance-bi", "secret").Back().Back()
@@ -264,6 +306,34 @@ func TestSite(t *testing.T) {
 		case test.err == "" && (err != nil || q.ID != test.asks):
 			t.Errorf("%q: %s is asked (%v), want %s", test.answer, q.ID, err, test.asks)
 		}
+	}
+
+	// A site file that was edited meanwhile is taken as it is now.
+	s := setup()
+	s.Open = func(file string) (wizard.Candidate, error) {
+		return wizard.Candidate{Name: "edited", Site: twoNodes("edited"), File: file}, nil
+	}
+	for _, file := range []string{"finance-bi", "bad.yaml"} {
+		w := answers(t, begun(t, s), file)
+		if c := w.Answers().Candidate; c.Site.Name != "edited" || c.Name != file || c.Wrong != nil {
+			t.Errorf("of an edited %s this is taken: %+v", file, c)
+		}
+	}
+
+	// What cannot be used is not proposed.
+	wrong := setup()
+	wrong.Candidates = wrong.Candidates[1:]
+	if q := asks(t, begun(t, wrong), "site", wizard.Site); q.Default != "" {
+		t.Errorf("proposed is %q, which cannot be used", q.Default)
+	}
+
+	// Without files there is nothing but the candidates.
+	s.Open, s.Candidates = nil, s.Candidates[2:]
+	if q := asks(t, begun(t, s), "site", wizard.Site); len(q.Options) != 1 || q.Free != "" {
+		t.Errorf("without files the answers are %+v", q)
+	}
+	if _, err := begun(t, s).Answer("there.yaml"); err == nil {
+		t.Error("without files one can be chosen")
 	}
 	if c, ok := begun(t, setup()).Chosen("finance-bi"); !ok || c.File != "finance-bi.yaml" {
 		t.Errorf("finance-bi would choose %+v, %v", c, ok)
@@ -330,6 +400,27 @@ func TestTrouble(t *testing.T) {
 	if q := asks(t, w, "password", wizard.SignIn); q.Given {
 		t.Error("a password that was rejected is kept")
 	}
+	if a := does(t, answers(t, w.Back(), "again"), wizard.DoPlan).Answers(); password(a) != "wrong" {
+		t.Errorf("without another password servers are signed in to with %q, which counts towards a lock-out", password(a))
+	}
+	w = answers(t, w, "right")
+	if a := does(t, answers(t, w.Back().Back(), "again"), wizard.DoPlan).Answers(); password(a) != "right" {
+		t.Errorf("after another password servers are signed in to with %q", password(a))
+	}
+
+	// Of a file, it is asked for then; a simulated site has but the one it brings.
+	fromFile := setup()
+	fromFile.Passwords = func(site.Site) (wizard.Passwords, error) {
+		return wizard.Passwords{}.With(`CORP\qs-admin`, "from a file"), nil
+	}
+	w = does(t, answers(t, begun(t, fromFile), "finance-bi", ""), wizard.DoPlan, failed("rejected")...).Done(nil)
+	if q := asks(t, answers(t, w, "password"), "password", wizard.SignIn); q.Given {
+		t.Error("a password of a file that was rejected is kept")
+	}
+	w = does(t, answers(t, begun(t, setup()), "lab", ""), wizard.DoPlan, failed("rejected")...).Done(nil)
+	if got := names(w); !slices.Equal(got, []string{"again", "leave"}) {
+		t.Errorf("rejected on a simulated site: %q", got)
+	}
 
 	w = plan.Done(errors.New("another preflight works on this run"))
 	asks(t, w, "connect", wizard.Connect)
@@ -350,15 +441,108 @@ func TestTrouble(t *testing.T) {
 		t.Errorf("a rule is in: %q", got)
 	}
 	w = answers(t, w, "undo")
-	if q := asks(t, w, "undo", wizard.Prove); q.Default != "no" || !strings.Contains(q.Text, "1 rule ") {
+	if q := asks(t, w, "undo", wizard.Apply); q.Default != "no" || !strings.Contains(q.Text, "1 rule ") {
 		t.Errorf("undoing is asked as %+v", q)
 	}
 	asks(t, answers(t, w, ""), "applied", wizard.Apply) // no
 	w = does(t, answers(t, w, "yes"), wizard.DoBackOut, brokeOff("backout", "unreachable")...).Done(nil)
-	asks(t, w, "applied", wizard.Apply)
-	w = answers(t, w, "undo", "y")
+	asks(t, w, "undo", wizard.Apply) // not what would add rules again
+	if w.Trouble() != "unreachable" {
+		t.Errorf("why rules are still there is %q", w.Trouble())
+	}
+	asks(t, answers(t, w, "no"), "prove", wizard.Prove)
+	asks(t, does(t, answers(t, w, "yes"), wizard.DoBackOut).Done(errors.New("the folder is locked")), "undo", wizard.Apply)
+	w = answers(t, w, "y")
 	w = does(t, w, wizard.DoBackOut, command("backout", record.RemovalEnded{ID: "a", Server: "qs-rim1", State: record.Removed, At: at}, record.CommandEnded{At: at})...).Done(nil)
 	asks(t, w, "report", wizard.Report)
+}
+
+// TestForgotten: what kept an action from being begun is said at the question after it, and not any more once that is
+// answered or gone back from; what was proven in an action before says nothing of the step of the next one.
+func TestForgotten(t *testing.T) {
+	t.Parallel()
+	why := errors.New("the disk is full")
+	quiet := func(what string, w wizard.Wizard) {
+		t.Helper()
+		if w.Trouble() != "" {
+			t.Errorf("%s: %q is said still", what, w.Trouble())
+		}
+	}
+	w := answers(t, begun(t, setup()), "finance-bi", "secret", "")
+	rejected := append(planned()[:3:3], record.ServerFailed{Server: "qs-rim1", Stage: "connect", Kind: "rejected"})
+	w = does(t, w, wizard.DoPlan, rejected...).Done(why)
+	quiet("back from it", w.Back())
+	quiet("another password", answers(t, w, "password"))
+
+	apply := answers(t, reviewed(t), "next", "finance-bi")
+	w = does(t, apply, wizard.DoApply).Done(why)
+	asks(t, w, "applied", wizard.Apply)
+	if w.Changed() || !w.CanGoBack() {
+		t.Error("what was not begun has changed something, or leaves no way back to plan again")
+	}
+	asks(t, w.Back(), "approve", wizard.Apply)
+	w = does(t, answers(t, w, "again"), wizard.DoApply, applied()...)
+	if w = w.Event(record.StageStarted{Stage: "inspect"}); w.Step() != wizard.Prove {
+		t.Errorf("after the proofs the step is %v", w.Step())
+	}
+	w = w.Done(why)
+	if again := answers(t, w, "again"); again.Step() != wizard.Apply {
+		t.Errorf("applying again begins in step %v", again.Step())
+	}
+	quiet("undo", answers(t, w, "undo"))
+
+	w = does(t, apply, wizard.DoApply, applied()...).Done(nil)
+	w = does(t, answers(t, w, "again"), wizard.DoVerify).Done(why)
+	if asks(t, w, "prove", wizard.Prove); w.Trouble() == "" {
+		t.Error("why nothing was proven once more is not said")
+	}
+	quiet("next", answers(t, w, "next"))
+}
+
+// TestKept: a rim is kept from joining by what fails there or on the central node, unless that is the join itself.
+func TestKept(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		check, server string
+		verdict       checks.Verdict
+		asks          string
+		step          wizard.Step
+	}{
+		{"flow.reachable", "qs-rim1", checks.Fail, "report", wizard.Report},
+		{"flow.reachable", "qs-central", checks.Fail, "report", wizard.Report},
+		{"flow.reachable", "qs-rim2", checks.Fail, "join", wizard.Join},
+		{"flow.reachable", "qs-rim1", checks.Warn, "join", wizard.Join},
+		{checks.JoinComplete, "qs-rim1", checks.Fail, "join", wizard.Join},
+	} {
+		w := does(t, answers(t, reviewed(t), "next", "finance-bi"), wizard.DoApply, applied()...)
+		w = w.Event(record.Judged{Findings: []checks.Finding{{Check: test.check, Server: test.server, Verdict: test.verdict}}}).Done(nil)
+		if q := asks(t, w, "prove", wizard.Prove); strings.HasPrefix(q.Text, "No join of qs-rim1 while a check fails. ") != (test.asks == "report") {
+			t.Errorf("%+v: asked is %q", test, q.Text)
+		}
+		asks(t, answers(t, w, "next"), test.asks, test.step)
+	}
+}
+
+// TestApprovalNotes: what is approved is said with its numbers, also if it is nothing but the proofs.
+func TestApprovalNotes(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		plan  record.Planned
+		notes string
+	}{
+		{record.Planned{}, "No rule has to be added. What works is proven, with listeners of preflight's own"},
+		{record.Planned{Changes: []record.PlannedChange{{ID: "a", Server: "qs-rim1"}, {ID: "b", Server: "qs-rim1"}, {ID: "c", Server: "qs-rim2"}}},
+			"2 rules will be added on qs-rim1.|1 rule will be added on qs-rim2.|Nothing else is changed. The way back is written already.|After this step"},
+		{record.Planned{Requests: []record.PlannedRequest{{Server: "qs-rim1"}}}, "|1 rule waits for the owners of policies in gpo-request.txt; "},
+	} {
+		w := answers(t, begun(t, setup()), "finance-bi", "secret", "")
+		second := record.ServerInspected{Server: "qs-rim2", Role: site.Rim}
+		w = does(t, w, wizard.DoPlan, append(planned(), second, test.plan)...).Done(nil)
+		q, _ := answers(t, w, "next", "next").Question()
+		if got := strings.Join(q.Notes, "|"); !strings.Contains(got, test.notes) {
+			t.Errorf("noted is %q, want %q", got, test.notes)
+		}
+	}
 }
 
 // TestJoin: who does the central node's part is asked for every rim; the site's client certificate is confirmed on its own.
@@ -427,6 +611,7 @@ func TestCheck(t *testing.T) {
 		{choice, "", "", "an answer is needed"},
 		{optional, "", "", ""},
 		{optional, "CHG\x1b[31m", "", "control characters"},
+		{optional, "CHG\x7f", "", "control characters"},
 		{must, "LAB", "", `"LAB" is not it: write lab`},
 		{must, "lab ", "lab", ""},
 		{secretly, " a b ", " a b ", ""},
