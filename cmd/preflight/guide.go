@@ -334,9 +334,11 @@ func labCandidate(s site.Site) wizard.Candidate {
 	return wizard.Candidate{Name: labName, Site: s, Simulated: true}
 }
 
-// labName is what the lab is chosen by. A site file whose site has that name is chosen by its path, so that nobody who
-// means the lab comes to real servers.
 const labName = "lab"
+
+// taken are names that choose something else than a site file. One whose site has such a name is chosen by its path, so that
+// nobody who means the lab comes to real servers.
+var taken = []string{labName, "new"}
 
 // given are the passwords of a site's users that need not be asked for.
 func given(s site.Site) (wizard.Passwords, error) {
@@ -375,7 +377,7 @@ func (a *app) candidates(folder string) []wizard.Candidate {
 		}
 		c, err := open(file)
 		c.Name, c.Wrong = cmp.Or(c.Site.Name, file), err
-		if c.Name == labName || slices.ContainsFunc(all, func(o wizard.Candidate) bool { return o.Name == c.Name }) {
+		if slices.Contains(taken, c.Name) || slices.ContainsFunc(all, func(o wizard.Candidate) bool { return o.Name == c.Name }) {
 			c.Name = file
 		}
 		if c.Last = "never run"; err != nil {

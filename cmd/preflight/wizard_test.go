@@ -205,7 +205,7 @@ func TestWizardChangedPlan(t *testing.T) {
 }
 
 // TestCandidates: of the site files in a folder that is proposed first whose run is the newest, and what cannot be used
-// last; each has a name of its own, and none the lab's.
+// last; each has a name of its own, and none the lab's or that of the answer new.
 func TestCandidates(t *testing.T) {
 	t.Parallel()
 	s := newLab(t, lab.Options{})
@@ -226,6 +226,7 @@ func TestCandidates(t *testing.T) {
 	write("c.yml", named("beta"))
 	write("d.yaml", "site: [\n")
 	write("e.yaml", strings.Replace(named("delta"), "lab-ca.pem", "gone.pem", 1))
+	write("g.yaml", named("new"))
 	write("f.yaml", "kind: nothing of ours\n")
 	s.run(t, 0, "plan", "-f", filepath.Join(folder, "b.yaml"))
 	a := app{runs: s.runs}
@@ -240,7 +241,7 @@ func TestCandidates(t *testing.T) {
 		}
 		got = append(got, is)
 	}
-	want := "gamma run|c.yml|site.yaml|beta|d.yaml wrong|delta wrong"
+	want := "gamma run|c.yml|g.yaml|site.yaml|beta|d.yaml wrong|delta wrong"
 	if strings.Join(got, "|") != want {
 		t.Errorf("the candidates are %s, want %s", strings.Join(got, "|"), want)
 	}
