@@ -1,12 +1,16 @@
 package tui
 
 import (
+	"bytes"
+	"encoding/binary"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"unicode"
+	"unicode/utf16"
 
 	tea "github.com/charmbracelet/bubbletea"
 	"github.com/charmbracelet/x/ansi"
@@ -24,7 +28,7 @@ func clipboard(out io.Writer) func(string) tea.Cmd {
 			s = printable.Text(s)
 			if runtime.GOOS == "windows" {
 				clip := exec.Command(filepath.Join(os.Getenv("SystemRoot"), "System32", "clip.exe"))
-				clip.Stdin = strings.NewReader(s)
+				clip.Stdin = bytes.NewReader(forClip(s))
 				if clip.Run() == nil {
 					return nil
 				}
@@ -37,4 +41,16 @@ func clipboard(out io.Writer) func(string) tea.Cmd {
 			return nil
 		}
 	}
+}
+
+// forClip is a text as clip.exe takes it: what is not ASCII as UTF-16, for it reads everything else in the console's code page.
+func forClip(s string) []byte {
+	if strings.IndexFunc(s, func(r rune) bool { return r > unicode.MaxASCII }) < 0 {
+		return []byte(s)
+	}
+	var b []byte
+	for _, u := range utf16.Encode([]rune(s)) {
+		b = binary.LittleEndian.AppendUint16(b, u)
+	}
+	return b
 }

@@ -57,3 +57,20 @@ func TestGlyphSet(t *testing.T) {
 		}
 	}
 }
+
+// TestForClip: commands are pasted as they are, and names in any language, too.
+func TestForClip(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"":                     "",
+		"Get-Service\r\n":      "Get-Service\r\n",
+		"\u00fc":               "\xfc\x00",
+		"a\u65e5":              "a\x00\xe5\x65",
+		"\U0001f512":           "\x3d\xd8\x12\xdd",
+		strings.Repeat("x", 9): "xxxxxxxxx",
+	} {
+		if got := string(forClip(text)); got != want {
+			t.Errorf("%q goes to clip.exe as %q, not %q", text, got, want)
+		}
+	}
+}

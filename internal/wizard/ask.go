@@ -120,8 +120,12 @@ func (w Wizard) ask() Question {
 		q.Notes = []string{"This certificate may do everything in the site: it is the site's master key. preflight uses it to create the node, to have its certificate sent, to look at its services and to add it to the virtual proxy; it is sent nowhere and kept nowhere. The record says that it was used."}
 		return q
 	case atJoined:
+		on := "to the report"
+		if other := w.otherRim(); other.at == atJoin {
+			on = fmt.Sprintf("to the join of %s; %s is left as it is", other.answers.Rim, w.answers.Rim)
+		}
 		return Question{ID: "joined", Of: w.answers.Rim, Kind: Choice, Text: "What now?", Default: next, Options: []Option{
-			{"n", next, "to the report"}, {"r", again, "go on with the join: what is done is not done twice"},
+			{"n", next, on}, {"r", again, "go on with the join: what is done is not done twice"},
 		}}
 	}
 	return Question{ID: "report", Kind: Choice, Text: "This is the end.", Default: leave, Options: []Option{{"n", leave, "the summary stays on the screen"}}}

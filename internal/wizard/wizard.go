@@ -276,8 +276,7 @@ func (w Wizard) Done(failed error) Wizard {
 	case joining:
 		w.at = atJoined
 		if w.broke() == "" && failed == nil {
-			w.later = append(slices.Clone(w.later), w.answers.Rim)
-			w = w.nextRim()
+			w = w.otherRim()
 		}
 	case undoing:
 		w.at = atReport
@@ -443,8 +442,7 @@ func (w Wizard) answer(a string) (Wizard, error) {
 		w.answers.ByHand = a == byHand
 		switch {
 		case a == later:
-			w.later = append(slices.Clone(w.later), w.answers.Rim)
-			return w.nextRim(), nil
+			return w.otherRim(), nil
 		case a == byHand:
 			w.at = joining
 		case w.answers.Candidate.Simulated:
@@ -459,11 +457,10 @@ func (w Wizard) answer(a string) (Wizard, error) {
 	case atConfirm:
 		w = w.option(a, map[string]place{yes: joining, no: atJoin})
 	case atJoined:
-		if a == again {
-			w.at = atJoin
-			return w, nil
+		if a == next {
+			return w.otherRim(), nil
 		}
-		w = w.option(a, map[string]place{next: atReport})
+		w = w.option(a, map[string]place{again: atJoin})
 	default:
 		w.at = over
 	}
@@ -568,6 +565,12 @@ func (w Wizard) nextRim() Wizard {
 	}
 	w.at = atReport
 	return w
+}
+
+// otherRim asks about the next rim that can be joined, but this one.
+func (w Wizard) otherRim() Wizard {
+	w.later = append(slices.Clone(w.later), w.answers.Rim)
+	return w.nextRim()
 }
 
 // toJoin are the rims that wait for their certificates, and were not put off.

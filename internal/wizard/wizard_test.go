@@ -554,7 +554,8 @@ func TestJoin(t *testing.T) {
 	w = does(t, w, wizard.DoPlan, append(planned(), second)...).Done(nil)
 	w = answers(t, w, "next", "next", "finance-bi")
 	w = does(t, w, wizard.DoApply, applied()...).Done(nil)
-	w = answers(t, w, "next", "later")
+	first := answers(t, w, "next")
+	w = answers(t, first, "later")
 	if q := asks(t, w, "join", wizard.Join); q.Of != "qs-rim2" {
 		t.Errorf("after the first rim %s is asked about", q.Of)
 	}
@@ -575,7 +576,20 @@ func TestJoin(t *testing.T) {
 	w = does(t, w, wizard.DoJoin, brokeOff("join", "4444 is closed")...).Done(nil)
 	asks(t, w, "joined", wizard.Join)
 	asks(t, answers(t, w, "again"), "join", wizard.Join)
+	if q, _ := w.Question(); q.Options[0].Text != "to the report" {
+		t.Errorf("where nothing else is to join, next leads %s", q.Options[0].Text)
+	}
 	asks(t, answers(t, w, "next"), "report", wizard.Report)
+
+	// Whatever became of a rim, the others can be joined.
+	w = answers(t, first, "by hand")
+	w = does(t, w, wizard.DoJoin, brokeOff("join", "4444 is closed")...).Done(nil)
+	if q, _ := w.Question(); q.Options[0].Text != "to the join of qs-rim2; qs-rim1 is left as it is" {
+		t.Errorf("after a rim that could not be joined, next leads %s", q.Options[0].Text)
+	}
+	if q := asks(t, answers(t, w, "next"), "join", wizard.Join); q.Of != "qs-rim2" {
+		t.Errorf("after a rim that could not be joined %s is asked about", q.Of)
+	}
 
 	// A simulated site brings its certificate, and has nothing to click in.
 	w = answers(t, begun(t, s), "lab", "")
