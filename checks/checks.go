@@ -297,19 +297,13 @@ func (b Blocked) cause() string {
 }
 
 func (b Blocked) remedy() string {
-	switch store := firewall.Store(b.Store); {
+	switch {
 	case b.Requested:
 		return "hand over gpo-request.txt"
-	case store == firewall.Policy, store == firewall.MDM:
-		return "ask for it to be removed or narrowed; a rule added here would do nothing"
-	case store != firewall.Local:
-		return "have it changed; a rule added here would do nothing"
-	case b.By == "":
-		return "change that setting; a rule added here would do nothing"
-	case strings.HasPrefix(strings.ToLower(b.By), "preflight-"):
+	case b.Store == string(firewall.Local) && strings.HasPrefix(strings.ToLower(b.By), "preflight-"):
 		return "remove that rule, which is no longer as preflight added it, and plan again"
 	}
-	return "remove or narrow that rule; preflight does not touch rules that are not its own"
+	return proof.Remedy(firewall.Store(b.Store), b.By != "")
 }
 
 func ruleInForce(in Input) []Finding {

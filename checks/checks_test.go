@@ -244,7 +244,7 @@ func TestBlockedOwners(t *testing.T) {
 			"remove or narrow that rule; preflight does not touch rules that are not its own; change that setting; a rule added here would do nothing; " +
 				"remove that rule, which is no longer as preflight added it, and plan again",
 		},
-		{"whoever set that", "4144,5051 from 10.0.0.11", public + "; the Block rule X (rule {4})", "have it changed; a rule added here would do nothing"},
+		{"whoever set that", "4144,5051 from 10.0.0.11", public + "; the Block rule X (rule {4})", "ask for it to be changed; a rule added here would do nothing; ask for it to be removed or narrowed; a rule added here would do nothing"},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("findings\n%q\nwant\n%q", got, want)

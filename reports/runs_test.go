@@ -555,7 +555,7 @@ func settled(t *testing.T) record.Record {
 }
 
 func verified(t *testing.T) record.Record {
-	cause, owner, remedy := "host firewall: the Block rule \"Server Baseline\" (policy)", "the Active Directory team", "what decides there has to change; a rule added on the server would do nothing"
+	cause, owner, remedy := "host firewall: the Block rule \"Server Baseline\" (policy)", "the Active Directory team", "ask for it to be removed or narrowed; a rule added here would do nothing"
 	other, network := "the rules on qs-central admit it, and qs-central did not see it: lost on the way", "the network team"
 	b := applied(t)
 	b.command("verify", "").look().prove(proof.Verify, func(f ports.Flow, p *proof.Proof) {

@@ -132,7 +132,7 @@ var outcomes = map[string]func(*proof.Proof){
 	"gpo": func(p *proof.Proof) {
 		if listened(p); p.To == "qs-rim1" && p.Port != 4444 {
 			dropped(p, "host firewall: local rules are turned off for the Domain profile by Group Policy", "the Active Directory team",
-				"what decides there has to change; a rule added on the server would do nothing")
+				"ask for it to be changed; a rule added here would do nothing")
 		}
 	},
 	"three": func(p *proof.Proof) {

@@ -405,7 +405,7 @@ func (a attempt) filtered(d firewall.Decision) reason {
 	case d.Store == "": // by default, for no rule admits it
 		return reason{"host firewall: " + d.Why, "you", "add the rule that is missing; preflight plan shows it"}
 	}
-	return reason{"host firewall: " + d.Why, Owner(d.Store), "what decides there has to change; a rule added on the server would do nothing"}
+	return reason{"host firewall: " + d.Why, Owner(d.Store), Remedy(d.Store, d.By != nil)}
 }
 
 // perhaps tells whether the target received the attempt, or may have: then its rules are no reason for a silence.
@@ -429,6 +429,19 @@ func Owner(s firewall.Store) string {
 		return "you"
 	}
 	return ""
+}
+
+// Remedy is what to do about a rule or a setting in one of the firewall's stores that closes a port.
+func Remedy(s firewall.Store, rule bool) string {
+	switch {
+	case s != firewall.Local && rule:
+		return "ask for it to be removed or narrowed; a rule added here would do nothing"
+	case s != firewall.Local:
+		return "ask for it to be changed; a rule added here would do nothing"
+	case rule:
+		return "remove or narrow that rule; preflight does not touch rules that are not its own"
+	}
+	return "change that setting; a rule added here would do nothing"
 }
 
 // given is a text as one line, or nil for none.

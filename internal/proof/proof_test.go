@@ -109,6 +109,13 @@ func rules(v firewall.Verdict, store firewall.Store, why string) alter {
 	return func(a *trial) { a.q.Policy = &firewall.Decision{Verdict: v, Store: store, Why: why} }
 }
 
+// decided is a decision of a rule.
+func decided(store firewall.Store, why string) alter {
+	return func(a *trial) {
+		a.q.Policy = &firewall.Decision{Verdict: firewall.Blocked, Store: store, Why: why, By: &firewall.StoredRule{Store: store}}
+	}
+}
+
 const tlsHello, tlsAlert = "\x16\x03\x03\x00\x7a\x02", "\x15\x03\x03\x00\x02\x02\x28"
 
 func TestJudge(t *testing.T) {
@@ -355,7 +362,10 @@ func TestJudgeCause(t *testing.T) {
 	const (
 		way    = "the rules on central admit it, and central did not see it: lost on the way"
 		ask    = "source, target, port and time stand in the record: ask who filters between them"
-		rule   = "what decides there has to change; a rule added on the server would do nothing"
+		rule   = "remove or narrow that rule; preflight does not touch rules that are not its own"
+		change = "change that setting; a rule added here would do nothing"
+		asked  = "ask for it to be changed; a rule added here would do nothing"
+		policy = "ask for it to be removed or narrowed; a rule added here would do nothing"
 		inUse  = "preflight explain port.in-use"
 		noRule = "no rule admits 10.1.0.21"
 	)
@@ -368,10 +378,12 @@ func TestJudgeCause(t *testing.T) {
 		cause, owner, remedy string // "" for none
 	}{
 		{"no rule", TargetListener, "timeout", 10060, []alter{rules(firewall.Blocked, "", noRule)}, "host firewall: " + noRule, "you", "add the rule that is missing; preflight plan shows it"},
-		{"a local Block rule", TargetListener, "timeout", 10060, []alter{rules(firewall.Blocked, firewall.Local, "the Block rule X")}, "host firewall: the Block rule X", "you", rule},
-		{"a policy", TargetService, "timeout", 10060, []alter{rules(firewall.Blocked, firewall.Policy, "X")}, "host firewall: X", "the Active Directory team", rule},
-		{"device management", TargetService, "timeout", 10060, []alter{rules(firewall.Blocked, firewall.MDM, "X")}, "host firewall: X", "the device management team", rule},
-		{"a store unheard of", TargetService, "timeout", 10060, []alter{rules(firewall.Blocked, "x", "X")}, "host firewall: X", "", rule},
+		{"a local Block rule", TargetListener, "timeout", 10060, []alter{decided(firewall.Local, "the Block rule X")}, "host firewall: the Block rule X", "you", rule},
+		{"a local setting", TargetListener, "timeout", 10060, []alter{rules(firewall.Blocked, firewall.Local, "X")}, "host firewall: X", "you", change},
+		{"a rule of a policy", TargetListener, "timeout", 10060, []alter{decided(firewall.Policy, "X")}, "host firewall: X", "the Active Directory team", policy},
+		{"a policy", TargetService, "timeout", 10060, []alter{rules(firewall.Blocked, firewall.Policy, "X")}, "host firewall: X", "the Active Directory team", asked},
+		{"device management", TargetService, "timeout", 10060, []alter{rules(firewall.Blocked, firewall.MDM, "X")}, "host firewall: X", "the device management team", asked},
+		{"a store unheard of", TargetService, "timeout", 10060, []alter{rules(firewall.Blocked, "x", "X")}, "host firewall: X", "", asked},
 		{"admitted", TargetListener, "timeout", 10060, []alter{rules(firewall.Passes, firewall.Local, "rule X admits it")}, way, "the network team", ask},
 		{"admitted, others came", TargetService, "timeout", 10060, []alter{rules(firewall.Passes, firewall.Local, "rule X admits it"), seenFrom(nat)}, way, "the network team", ask},
 		{"admitted, and it came", TargetListener, "timeout", 10060, []alter{rules(firewall.Passes, firewall.Local, "X"), heardFrom(source)}, "", "", ""},
