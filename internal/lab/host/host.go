@@ -289,16 +289,14 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// connections is the server's TCP table: who is connected to a port, whether its process has taken the connection yet or
-// not.
-func (h *Host) connections(port uint16) []netip.AddrPort {
+// realPort is the real port behind one of the server's, 0 if nobody listens there.
+func (h *Host) realPort(port uint16) uint16 {
 	h.mu.Lock()
-	l := h.listeners[port]
-	h.mu.Unlock()
-	if l == nil {
-		return nil
+	defer h.mu.Unlock()
+	if l := h.listeners[port]; l != nil {
+		return portOf(l.Addr())
 	}
-	return h.network.connected(portOf(l.Addr()))
+	return 0
 }
 
 // What real finds instead of a port.

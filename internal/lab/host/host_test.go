@@ -122,10 +122,12 @@ func TestFirewall(t *testing.T) {
 			if from.Addr() != rim.Address.Addr() {
 				t.Errorf("dialled from %v", from)
 			}
-			for len(central.connections(4242)) == 0 && ctx.Err() == nil {
+			want := connection{central.realPort(4242), from}
+			if got := rim.network.after(0); len(got) != 1 || got[0] != want {
+				t.Errorf("the network saw %v, want %v", got, want)
 			}
-			if got := central.connections(4242); len(got) != 1 || got[0] != from {
-				t.Errorf("the server's TCP table has %v, want %v", got, from)
+			if more := rim.network.after(1); len(more) != 0 {
+				t.Errorf("after that it saw %v", more)
 			}
 		})
 	}

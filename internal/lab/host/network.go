@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -29,11 +30,18 @@ type Network struct {
 	mu      sync.Mutex
 	hosts   []*Host
 	sources map[pair]netip.AddrPort // of the open connections, the simulated address each comes from
+	opened  []connection            // all that there were
 	known   *sync.Cond
 }
 
 // pair are the real ports at the two ends of a connection.
 type pair struct{ from, to uint16 }
+
+// connection is one that was opened to a real port, from a simulated address.
+type connection struct {
+	to   uint16
+	from netip.AddrPort
+}
 
 // NewNetwork makes a network without servers.
 func NewNetwork() *Network {
@@ -125,6 +133,7 @@ func (n *Network) register(c net.Conn, from netip.Addr) netip.AddrPort {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.sources[p] = netip.AddrPortFrom(from, p.from)
+	n.opened = append(n.opened, connection{p.to, n.sources[p]})
 	n.known.Broadcast()
 	return n.sources[p]
 }
@@ -149,17 +158,11 @@ func (n *Network) source(c net.Conn) (netip.AddrPort, bool) {
 	return n.sources[p], n.sources[p].IsValid()
 }
 
-// connected are the simulated addresses of the connections to a real port.
-func (n *Network) connected(port uint16) []netip.AddrPort {
+// after are the connections opened after the first so many.
+func (n *Network) after(many int) []connection {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	var from []netip.AddrPort
-	for p, a := range n.sources {
-		if p.to == port {
-			from = append(from, a)
-		}
-	}
-	return from
+	return slices.Clone(n.opened[many:])
 }
 
 // forget drops a connection that its accepting side is about to close.
