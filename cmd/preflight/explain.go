@@ -22,7 +22,7 @@ func (a *app) explainCommand() *cobra.Command {
 			if err != nil {
 				return usage("the checks are "+strings.Join(ids(), ", "), "%w", err)
 			}
-			return a.show(page, struct {
+			return a.show(folded(page), struct {
 				Check string `json:"check"`
 				Page  string `json:"page"` // Markdown
 			}{args[0], page})

@@ -29,15 +29,16 @@ func (a *app) initCommand() *cobra.Command {
 	var connect, force bool
 	cmd := &cobra.Command{
 		Use:   "init",
-		Short: "write a site file from a few answers, or from what is found on the servers",
+		Short: "write a site file, from answers or what is on the servers",
 		Long: `init makes a site file: which servers there are, what runs on them, and how to sign in. What no flag says is asked, on
 standard error, and answered on standard input. At its end, and with --no-input, what may be left out has its default, and
 what may not is an error. The file goes to standard output, to --out, or on a terminal to a name that is asked for. A file that
 is there is not written over, unless --force says so.
 
   preflight init
-  preflight init --site finance-bi --central qs-central.corp.example --rim qs-rim1.corp.example \
-      --user 'CORP\qs-admin' --release may-2021 --out finance-bi.yaml
+  preflight init --site finance-bi --central qs-central.corp.example \
+      --rim qs-rim1.corp.example --user 'CORP\qs-admin' --release may-2021 \
+      --out finance-bi.yaml
 
 With --connect the servers are signed in to and looked at first, which changes nothing on them: release and services are
 proposed as they are installed, and a flag that differs from them wins and is pointed out.`,

@@ -30,7 +30,7 @@ func (a *app) joinCommand() *cobra.Command {
 	var q qrsFlags
 	cmd := &cobra.Command{
 		Use:   "join RUN [--rim NAME]",
-		Short: "take a prepared rim into its site, and prove every flow by the real services",
+		Short: "take a prepared rim into its site, and prove its services",
 		Long: `join takes a rim node through the steps of the guide: the node is created, the central node sends its certificate, the
 one-time password unlocks it on the rim, the rim runs, and serves browsers. It looks at the servers first, and begins
 nothing while a check fails. After it every flow is proven once more, by the real services. Run again after a failure,

@@ -110,12 +110,13 @@ func (a *app) rootCommand() *cobra.Command {
 Windows Firewall rules that are missing, proves each port from the other node, and leaves a report for the
 change ticket.
 
-  preflight                              a wizard that leads through all of it
-  preflight demo                         the whole journey on simulated servers; touches nothing real
+  preflight                              a wizard through all of it
+  preflight demo                         all of it on simulated servers
+  preflight init                         write a site file: which servers
   preflight check -f site.yaml           look; changes nothing
-  preflight plan  -f site.yaml           what would be added, with its ticket and its way back
+  preflight plan  -f site.yaml           what would be added, and its ticket
   preflight apply last --approve DIGEST  add it, and prove it
-  preflight join  last --rim NAME        take the rim into the site, and prove it once more`,
+  preflight join  last --rim NAME        take the rim into the site`,
 		SilenceUsage: true, SilenceErrors: true,
 		Args:              noArguments,
 		PersistentPreRunE: a.prepare,
@@ -127,6 +128,7 @@ change ticket.
 	a.runsFlag(root)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
+	root.SetHelpFunc(a.help)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{error: err} })
 	root.CompletionOptions.DisableDefaultCmd = true
 	flags := root.PersistentFlags()

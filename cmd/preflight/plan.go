@@ -6,7 +6,7 @@ func (a *app) planCommand() *cobra.Command {
 	var file, ticket string
 	cmd := &cobra.Command{
 		Use:   "plan -f site.yaml [--ticket CHG…]",
-		Short: "begin a run: what would be added, with its ticket and its way back",
+		Short: "begin a run: what would be added, and its way back",
 		Long: `plan connects to every server of a site, inspects it, and works out the smallest firewall rules that are missing. It
 changes nothing on the servers. The run's folder gets plan.json, whose SHA-256 is the digest to approve, ticket.txt to
 paste into the change form, and backout/, PowerShell that takes everything back.`,
