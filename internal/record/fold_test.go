@@ -1,6 +1,8 @@
 package record_test
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -10,6 +12,7 @@ import (
 	"github.com/qlik-preflight/preflight/internal/facts"
 	"github.com/qlik-preflight/preflight/internal/proof"
 	"github.com/qlik-preflight/preflight/internal/record"
+	"github.com/qlik-preflight/preflight/internal/site"
 )
 
 // TestCommandKnows: a command knows of a server what it came to itself: neither sign-in nor failure of the one before. What
@@ -270,5 +273,44 @@ func TestLatestProof(t *testing.T) {
 		if got := r.Latest(); len(got) != 1 || got[0].Verdict != test.want {
 			t.Errorf("%s: %+v, want %s", test.name, got, test.want)
 		}
+	}
+}
+
+// TestProofsOfManyNodes: proofs come in the order in which servers answer and stand in that of phases and flows. What one
+// more of them costs does not grow with the site: two dozen nodes have thousands.
+func TestProofsOfManyNodes(t *testing.T) {
+	s := site.Site{Name: "many", Release: "may-2021", Nodes: []site.Node{{Name: "qs-central", Host: "qs-central", Role: site.Central, Services: site.Services}}}
+	for i := range 9 {
+		name := fmt.Sprintf("qs-rim%d", i+1)
+		s.Nodes = append(s.Nodes, site.Node{Name: name, Host: name, Role: site.Rim, Services: site.Services})
+	}
+	var r record.Record
+	r.Apply(record.RunStarted{Site: s})
+	flows := r.Flows()
+	var want []string
+	for _, phase := range []proof.Phase{proof.Baseline, proof.CloseOut} {
+		for _, f := range flows {
+			want = append(want, proof.ID(phase, f))
+		}
+	}
+	came := slices.Clone(want)
+	rand.New(rand.NewPCG(1, 2)).Shuffle(len(came), func(i, j int) { came[i], came[j] = came[j], came[i] })
+	next := 0
+	prove := func() {
+		r.Apply(record.Proved{Proof: proof.Proof{ID: came[next]}})
+		next++
+	}
+	for range len(came) - 21 {
+		prove()
+	}
+	if n := testing.AllocsPerRun(20, prove); n > 10 { // once more, to warm up
+		t.Errorf("one more proof of a site with %d flows needs %v allocations", len(flows), n)
+	}
+	var got []string
+	for _, p := range r.Proofs {
+		got = append(got, p.ID)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the proofs stand in the order %v; want %v", got, want)
 	}
 }

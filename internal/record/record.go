@@ -39,6 +39,7 @@ type Record struct {
 	BackOut       *BackOut         `json:"backout"`
 
 	before map[string]proof.Proof // by flow: the latest proofs before the command that runs
+	places map[string]int         // of proofs among all there can be, by their id; nil before the first
 }
 
 // Tool is the program that wrote the record.
@@ -481,8 +482,7 @@ func (r *Record) Apply(e Event) {
 		r.compare(e.Proof)
 		i := slices.IndexFunc(r.Proofs, func(p proof.Proof) bool { return p.ID == e.Proof.ID })
 		if i < 0 {
-			r.Proofs = append(r.Proofs, e.Proof)
-			r.sortProofs()
+			r.Proofs = slices.Insert(r.Proofs, r.place(e.Proof), e.Proof)
 		} else {
 			r.Proofs[i] = e.Proof
 		}
@@ -513,16 +513,20 @@ func (r Record) Clone() Record {
 	return r
 }
 
-// sortProofs brings the proofs into the order of phases and flows: they come in the order in which servers answer.
-func (r *Record) sortProofs() {
-	flows, _ := ports.Flows(r.Site)
-	place := map[string]int{}
-	for i, f := range flows {
-		for n, phase := range proof.Phases {
-			place[proof.ID(phase, f)] = n*len(flows) + i
+// place is where a new proof stands among the proofs, in the order of phases and flows: they come in the order in which
+// servers answer.
+func (r *Record) place(p proof.Proof) int {
+	if r.places == nil { // thousands for a few dozen nodes: not to be made for each
+		r.places = map[string]int{}
+		flows := r.Flows()
+		for i, f := range flows {
+			for n, phase := range proof.Phases {
+				r.places[proof.ID(phase, f)] = n*len(flows) + i
+			}
 		}
 	}
-	slices.SortStableFunc(r.Proofs, func(a, b proof.Proof) int { return place[a.ID] - place[b.ID] })
+	at, _ := slices.BinarySearchFunc(r.Proofs, r.places[p.ID]+1, func(other proof.Proof, after int) int { return r.places[other.ID] - after })
+	return at
 }
 
 // step finds a step of a join that has begun, in its last attempt.
