@@ -18,6 +18,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/qlik-preflight/preflight/internal/printable"
@@ -121,6 +122,7 @@ type Call struct {
 	ended  bool
 	err    error
 	noise  []string
+	secret atomic.Bool // one was sent: what the script prints besides its answers may hold it, in pieces too
 }
 
 // Start starts op on a server. The script ends itself after deadline at the latest, and is given up a little later; a
@@ -147,7 +149,7 @@ func startWithin(ctx context.Context, r Runner, op Op, deadline, limit time.Dura
 		broke := err
 		switch {
 		case err != nil:
-		case complaint.String() != "":
+		case complaint.String() != "" && !c.secret.Load():
 			err = fmt.Errorf("%w (exit code %d): %s", ErrEnded, code, complaint.String())
 		default:
 			err = fmt.Errorf("%w (exit code %d)", ErrEnded, code)
@@ -188,6 +190,7 @@ func (c *Call) send(f Frame) {
 // SendSecret hands the script a line that is a secret.
 func (c *Call) SendSecret(s secret.Text) {
 	c.tape.password(s)
+	c.secret.Store(true)
 	c.in.write(Frame{s.Reveal()}.Line() + "\n")
 }
 
@@ -210,7 +213,7 @@ func (c *Call) Next() (Frame, error) {
 			return nil, c.end(fmt.Errorf("%s: %w", c.op.Name, err))
 		}
 		if !ok {
-			if text := printable.Line(line); text != "" && len(c.noise) < 3 {
+			if text := printable.Line(line); text != "" && len(c.noise) < 3 && !c.secret.Load() {
 				c.noise = append(c.noise, text)
 			}
 			continue

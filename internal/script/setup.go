@@ -82,28 +82,40 @@ func (s *Setup) Unlock(password secret.Text) (status int, text string, err error
 	if err != nil {
 		return 0, "", fmt.Errorf("%s: not an HTTP status: %s", SetupOp.Name, printable.Line(without(f.Field(1), password)))
 	}
-	return status, without(f.Field(2), password), nil
+	page := []rune(without(f.Field(2), password))
+	if len(utf16.Encode([]rune(f.Field(2)))) >= pageSent {
+		page = page[:min(len(page), pageSent-1000)] // half a password may stand at its end
+	}
+	return status, string(page), nil
 }
 
+// pageSent is how many characters of a page come back at most (http.ps1).
+const pageSent = 4000
+
 // Close ends the conversation.
-func (s *Setup) Close() error { return s.c.Close() }
+func (s *Setup) Close() error {
+	if err := s.c.Close(); err != nil {
+		return hidden{s.hide(err.Error()), err}
+	}
+	return nil
+}
 
 // answer is the next frame, which has to be of one kind. The error is a *Error only if the script says that this one thing
 // failed, and goes on.
 func (s *Setup) answer(kind string) (Frame, error) {
 	f, err := s.next(kind)
-	if err == nil {
-		return f, nil
+	if err != nil {
+		return nil, hidden{s.hide(err.Error()), err}
 	}
+	return f, nil
+}
+
+// hide is a text without what was given to the server.
+func (s *Setup) hide(text string) string {
 	for _, p := range s.given {
-		var said *Error
-		if errors.As(err, &said) {
-			said.Message = without(said.Message, p)
-		} else {
-			err = hidden{without(err.Error(), p), err}
-		}
+		text = without(text, p)
 	}
-	return nil, err
+	return text
 }
 
 // hidden is an error in other words.
@@ -122,13 +134,14 @@ func (s *Setup) next(kind string) (Frame, error) {
 	case err == io.EOF:
 		return nil, fmt.Errorf("%s: %w", SetupOp.Name, ErrEnded)
 	case errors.As(err, &said):
+		said.Message = s.hide(said.Message)  // before it is cut short
 		return nil, errors.New(said.Error()) // the script as a whole failed
 	case err != nil:
 		return nil, err
 	case f.Kind() == "failed" && f.Field(1) == kind:
-		return nil, &Error{Op: SetupOp.Name, Type: f.Field(2), HResult: f.Field(3), Message: f.Field(5)}
+		return nil, &Error{Op: SetupOp.Name, Type: f.Field(2), HResult: f.Field(3), Message: s.hide(f.Field(5))}
 	case f.Kind() != kind:
-		return nil, fmt.Errorf("%s: an answer to something else: %s", SetupOp.Name, printable.Line(f.Kind()))
+		return nil, fmt.Errorf("%s: an answer to something else: %s", SetupOp.Name, printable.Line(s.hide(f.Kind())))
 	}
 	return f, nil
 }
