@@ -11,6 +11,7 @@ import (
 	"github.com/qlik-preflight/preflight/checks"
 	"github.com/qlik-preflight/preflight/internal/lab"
 	"github.com/qlik-preflight/preflight/internal/ports"
+	"github.com/qlik-preflight/preflight/internal/printable"
 	"github.com/qlik-preflight/preflight/internal/record"
 	"github.com/qlik-preflight/preflight/internal/script"
 )
@@ -123,13 +124,14 @@ func fixed(words ...string) proposals {
 	return func(*cobra.Command, []string) []string { return words }
 }
 
-// runNames proposes the runs that a command can go on with; report shows the others, too.
+// runNames proposes the runs that a command can go on with; report shows the others, too. A folder whose name could act on the
+// terminal, or on the shell that reads a proposal a line, is none of preflight's.
 func (a *app) runNames(cmd *cobra.Command, _ []string) []string {
 	runs, _ := record.Runs(a.runs)
 	var all []string
 	for _, r := range runs {
-		if r.Change() || cmd.Name() == "report" {
-			all = append(all, fmt.Sprintf("%s\t%s of %s", r.Name, r.Command, r.At.Local().Format("2 Jan 15:04")))
+		if (r.Change() || cmd.Name() == "report") && r.Name == printable.Line(r.Name) {
+			all = append(all, fmt.Sprintf("%s\t%s of %s", r.Name, printable.Line(r.Command), r.At.Local().Format("2 Jan 15:04")))
 		}
 	}
 	if len(all) > 0 {
@@ -153,7 +155,7 @@ func (a *app) rimsOf(_ *cobra.Command, args []string) []string {
 	}
 	var all []string
 	for _, n := range r.Site.Rims() {
-		all = append(all, n.Name)
+		all = append(all, printable.Line(n.Name))
 	}
 	return all
 }
