@@ -278,6 +278,9 @@ func isThere(file string) error {
 
 // create makes the file of a draft, whole or not at all.
 func create(file string, d wizard.Draft, force bool) error {
+	if file == "-" { // which --out takes for standard output
+		return &site.Mistake{Text: "- is not the name of a file", Hint: "write a name, as " + d.Site().Name + ".yaml"}
+	}
 	if err := isThere(file); err != nil && !force {
 		return &site.Mistake{Text: err.Error(), Hint: "write another name; with preflight init --force it is written over"}
 	}
