@@ -354,14 +354,19 @@ func foundOn(r record.Record, now time.Time) (f wizard.Found, seen []string) {
 		if s.Simulated != nil && *s.Simulated {
 			from = strings.Replace(from, s.Name, s.Name+" (simulated)", 1)
 		}
-		switch name, err := release(s.Facts.Release()); {
-		case s.Facts.Release() == "":
-		case err != nil:
-			seen = append(seen, fmt.Sprintf("%s: %s is not in the port catalogue", s.Name, s.Facts.Release()))
-		case releases[name] == "":
-			releases[name] = s.Name
-			order = append(order, name)
-			f.Release, f.From.Release = name, from
+		if product := s.Facts.Release(); product != "" {
+			name, err := release(product)
+			if err != nil {
+				seen = append(seen, fmt.Sprintf("%s: %s is not in the port catalogue", s.Name, product))
+				name = product
+			}
+			if releases[name] == "" {
+				releases[name] = s.Name
+				order = append(order, name)
+				if err == nil {
+					f.Release, f.From.Release = name, from
+				}
+			}
 		}
 		services, what := installed(*s.Facts)
 		if len(services) > 0 {

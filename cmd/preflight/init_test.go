@@ -60,6 +60,8 @@ func TestFoundOn(t *testing.T) {
 			"may-2021, read from c on 2026-11-25", "map[c:[repository engine]]", []string{"c: has repository engine; disabled: proxy", "r: has proxy; disabled: repository: every node runs the repository, so"}},
 		{"not in the catalogue", []record.Server{installing("c", "Qlik Sense May 2099", "repository")},
 			", ", "map[c:[repository]]", []string{"c: Qlik Sense May 2099 is not in the port catalogue"}},
+		{"one of them not in the catalogue", []record.Server{installing("c", "Qlik Sense May 2099", "repository"), installing("r", "Qlik Sense May 2021", "repository")},
+			", ", "map[c:[repository] r:[repository]]", []string{"c: Qlik Sense May 2099 is not in the port catalogue", "the servers differ: Qlik Sense May 2099 on c, may-2021 on r; none of them is proposed"}},
 		{"simulated", []record.Server{simulated}, "may-2021, read from c (simulated) on 2026-11-25", "map[c:[repository]]", nil},
 	} {
 		f, seen := foundOn(record.Record{Servers: test.servers}, now)
