@@ -3,6 +3,7 @@ package wizard
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -80,8 +81,8 @@ var usual = []site.Service{site.Repository, site.Proxy, site.Engine, site.Schedu
 // NewDraft begins with what was given. A *GivenError says which of it cannot be an answer.
 func NewDraft(s DraftSetup) (Draft, error) {
 	d := Draft{setup: s, said: map[string]string{}}
-	for id, all := range s.Given {
-		for _, text := range all {
+	for _, id := range slices.Sorted(maps.Keys(s.Given)) { // of two mistakes the same is said each time
+		for _, text := range s.Given[id] {
 			if err := s.check(id, text); err != nil {
 				return d, &GivenError{id, err}
 			}

@@ -248,6 +248,15 @@ func TestDraftGiven(t *testing.T) {
 			t.Errorf("%s %q: %v, want %q", test.id, test.text, err, test.want)
 		}
 	}
+	// Of several mistakes the same one is said each time.
+	for range 20 {
+		wrong := making()
+		wrong.Given = map[string][]string{"user": {""}, "release": {"9"}, "clients": {"x"}, "name": {"a b"}}
+		var given *wizard.GivenError
+		if _, err := wizard.NewDraft(wrong); !errors.As(err, &given) || given.ID != "clients" {
+			t.Errorf("of four mistakes this is said: %v", err)
+		}
+	}
 	// What was given may also fit no answer: then that is refused.
 	some := making()
 	some.Given = map[string][]string{"rim": {"qs-1"}}
