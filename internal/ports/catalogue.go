@@ -131,7 +131,7 @@ var catalogue = []Release{
 			{"that the database is shared: article on moving it", "Qlik support article 1713744"},
 		},
 		Ports: carried(sharedPorts),
-		Notes: notes(guideNumbers, noUnlock, inside2018, noDatabase, noShare, noLogging, monitoring, noPlain),
+		Notes: notes(guideNumbers, noSync, noUnlock, inside2018, noDatabase, noShare, noLogging, monitoring, noPlain),
 	},
 	{
 		Name:    "april-2018",
@@ -139,7 +139,7 @@ var catalogue = []Release{
 		Sure:    "ports seen on Qlik's page for that very release; who dials whom is derived from its inbound and outbound columns",
 		Sources: []Source{{"Qlik's page for April 2018", pageApril2018}, deployment2018},
 		Ports:   sharedPorts,
-		Notes:   notes(guideNumbers, noUnlock, inside2018, noDatabase, noShare, noLogging, monitoring, noPlain),
+		Notes:   notes(guideNumbers, noSync, noUnlock, inside2018, noDatabase, noShare, noLogging, monitoring, noPlain),
 	},
 	{
 		Name: "february-2019",
@@ -150,7 +150,7 @@ var catalogue = []Release{
 			deployment2018,
 		},
 		Ports: sharedPorts,
-		Notes: notes(guideNumbers, noUnlock, inside2018, noDatabase, noShare, noLogging, monitoring, noPlain),
+		Notes: notes(guideNumbers, noSync, noUnlock, inside2018, noDatabase, noShare, noLogging, monitoring, noPlain),
 	},
 	{
 		Name: "august-2021",
@@ -276,6 +276,7 @@ const pageApril2018 = "https://help.qlik.com/pt-BR/sense/April2018/Subsystems/Pl
 // The notes that more than one entry has.
 var (
 	guideNumbers = Note{"4144 5051", "the guide's numbers for 1.0.2, which no later source has: 4244 and 5151 are in their place; a rule for them opens nothing"}
+	noSync       = Note{"4241", "synchronisation between repositories, before there was one database: the DSC resources of 2018-19 still open it, and Qlik's pages since April 2018 do not have it"}
 	noUnlock     = Note{"4570", "takes the one-time password on a rim: answers on localhost alone and is closed after the unlock, so it is never opened"}
 	noPlain      = Note{"80 4248", "plain HTTP of the proxy: off unless turned on in the QMC, and then open to whoever listens on the way"}
 	noTestMode   = Note{"4240", "the repository in its test mode"}
@@ -284,7 +285,7 @@ var (
 	noShare      = Note{"445", "every node to the host of the file share: that host is not in the site file, and its rules are not preflight's"}
 	noLogging    = Note{"7070", "the logging service on the central node, until about 2021 (not certain): where it is used, open it for every rim"}
 
-	inside2018 = Note{"3003 4545 4555 4748 9028-9098", "used within a node, says Qlik's page: never opened"}
-	inside2021 = Note{"3003 4545 4555 4748 4950 5928 9028-9098 9200", "used within a node, says Qlik's page: never opened"}
-	inside2022 = Note{"2770 3003 4555 4748 4950 5928 9028-9098 9200 50101-50131 52051-52081", "used within a node, says Qlik's page: never opened"}
+	inside2018 = Note{"3003 4545 4555 4748 8088 9028-9098", "used within a node, says Qlik's page: never opened"}
+	inside2021 = Note{"3003 4545 4555 4748 4950 5928 8088 9028-9098 9200", "used within a node, says Qlik's page: never opened"}
+	inside2022 = Note{"2770 3003 4555 4748 4950 5928 8088 9028-9098 9200 50101-50131 52051-52081", "used within a node, says Qlik's page: never opened"}
 )
