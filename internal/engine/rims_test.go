@@ -2,10 +2,12 @@ package engine_test
 
 import (
 	"maps"
+	"slices"
 	"testing"
 
 	"github.com/qlik-preflight/preflight/internal/lab"
 	"github.com/qlik-preflight/preflight/internal/proof"
+	"github.com/qlik-preflight/preflight/internal/site"
 )
 
 // TestProveServerOtherRims: where rims dial each other, a rim's close-out says nothing of ports of another that waits for
@@ -45,6 +47,62 @@ func TestProveServerOtherRims(t *testing.T) {
 	}
 	if open != 7+6 {
 		t.Errorf("nobody listens for %d flows to qs-rim2, want 13", open)
+	}
+}
+
+// TestProveServerNoName: a rim that cannot find another one will not find it later either.
+func TestProveServerNoName(t *testing.T) {
+	t.Parallel()
+	l, err := lab.Start(lab.Options{Scenario: "second-rim", Release: "may-2021"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Close)
+	r := start(t, l, winRM(l, l.Password()), nil)
+	r.Times = steady
+	i := slices.IndexFunc(r.Site.Nodes, func(n site.Node) bool { return n.Name == "qs-rim2" })
+	r.Site.Nodes[i].Host = "qs-nobody"
+	ctx := t.Context()
+	for _, err := range []error{r.ConnectAll(ctx), r.Inspect(ctx), r.ProveServer(ctx, proof.CloseOut, "qs-rim1")} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	unknown := 0
+	for _, p := range r.Record().Proofs {
+		if p.From == "qs-rim1" && p.To == "qs-rim2" && p.Verdict == proof.NoName {
+			unknown++
+		}
+	}
+	if unknown != 6 {
+		t.Errorf("%d flows to the rim that has no name fail, want 6", unknown)
+	}
+}
+
+// TestProveStarted: what a service starts is looked for where it listens, and so the database, which says nothing, is proven.
+func TestProveStarted(t *testing.T) {
+	t.Parallel()
+	l, err := lab.Start(lab.Options{Scenario: "joined", Release: "may-2021"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Close)
+	r := start(t, l, winRM(l, l.Password()), nil)
+	r.Times = steady
+	ctx := t.Context()
+	for _, err := range []error{r.ConnectAll(ctx), r.Inspect(ctx), r.ProveServer(ctx, proof.CloseOut, "qs-rim1")} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := r.Record().Proofs
+	if len(all) != 16 {
+		t.Errorf("there are %d proofs, want 16", len(all))
+	}
+	for _, p := range all {
+		if p.Verdict != proof.Service {
+			t.Errorf("%s -> %s %d: %s, %s", p.From, p.To, p.Port, p.Verdict, p.Seen)
+		}
 	}
 }
 

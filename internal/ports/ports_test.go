@@ -206,7 +206,7 @@ const has = "it has 1.0.2, 2.x, 3.x, june-2017, april-2018, february-2019, augus
 
 func TestLookupUnknown(t *testing.T) {
 	for asked, near := range map[string]string{
-		"9.9\x1b[31m": "", "": "", "may": "", "2021": "", "smarch-2021": "", "may-2017": "", "december-2025": "", "may-2026": "", "may-20211": "may-2021", "x": "",
+		"9.9\x1b[31m": "", "": "", "may": "", "2021": "", "smarch-2021": "", "q2-2021": "", "m-2021": "", "may-2017": "", "december-2025": "", "may-2026": "", "may-20211": "may-2021", "x": "",
 		"may2021": "may-2021", "May 2021": "may-2021", "2021-may": "may-2021", "Qlik Sense May 2021 Patch 3": "may-2021", "nov-2025": "november-2025",
 		"november 2025": "november-2025", "sept_2018": "september-2018", "may-2021-patch3": "may-2021",
 		"1.0": "1.0.2", "1": "1.0.2", "1.1": "1.0.2", "2": "2.x", "2.3": "2.x", "2.10": "2.x", "3.9.1": "3.x", "v3": "3.x", "4.0": "", "12.0": "",

@@ -117,6 +117,14 @@ stderr   <redacted>
 	if diff := cmp.Diff(want, string(got.Text([2]string{"run", "finance-bi-20261124-1018"}, [2]string{"server", "qs-rim1\x1b[31m"}))); diff != "" {
 		t.Errorf("the transcript (-want +got):\n%s", diff)
 	}
+	long := strings.Repeat("ä", 2*pageLimit)
+	line := func(warned bool) string {
+		_, text := answer(taped{text: "x", warned: warned}, func(s string) string { return s }, func(string) (Frame, bool) { return Frame{"rule", long}, true })
+		return text
+	}
+	if line(false) != (Frame{"rule", long}).Line() || line(true) != (Frame{"rule", long[:2*pageLimit] + "…"}).Line() {
+		t.Error("a long answer is not whole, or one that comes after a password is")
+	}
 	got.Left, got.LeftBytes, got.Stderr = 12, 345, ""
 	if text := string(got.Text()); !strings.HasSuffix(text, "<redacted>\n\n  12 more lines, 345 bytes, are not kept\n") || strings.Contains(text, "stderr") {
 		t.Errorf("cut short:\n%s", text)
