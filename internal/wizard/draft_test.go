@@ -231,6 +231,12 @@ func TestDraftGiven(t *testing.T) {
 		t.Errorf("over http %s is asked, the port is %d", asked(d), d.Site().Nodes[0].WinRM.Port)
 	}
 
+	pinned := making()
+	pinned.Given = map[string][]string{"name": {"s"}, "central": {"c"}, "rim": {"r"}, "user": {"u"}, "transport": {"https"}, "pin": {pin}}
+	if d := drafted(t, pinned); asked(d) != "release" || d.Site().Nodes[1].WinRM.Pin != pin {
+		t.Errorf("with a pin %s is asked, and that of r is %s", asked(d), d.Site().Nodes[1].WinRM.Pin)
+	}
+
 	for _, test := range []struct{ id, text, want string }{
 		{"name", "a b", "is not a name"}, {"central", "", "host is empty"}, {"rim", "localhost", "own address"}, {"user", "", "is empty"}, {"transport", "ftp", "none of the answers"},
 		{"ca", "b.pem", "no certificate"}, {"pin", "r1=3f", "is not a pin"}, {"pin", "r9=" + pin, `is for no node: begin it with one of c=, r1=, r2=`}, {"winrm", "c=h:0", "host with its port"}, {"winrm", "h:5986", "is for no node"},
