@@ -293,6 +293,19 @@ func first(r record.Record) string {
 	return line
 }
 
+// TestTicketOfSilence: the ticket says how a port is proven whose service says nothing.
+func TestTicketOfSilence(t *testing.T) {
+	t.Parallel()
+	for release, want := range map[string]bool{"1.0.2": false, "may-2021": true} {
+		s := newSite("finance-bi", 1)
+		s.Release = release
+		ticket := strings.Join(strings.Fields(string(reports.Ticket(begin(s, "plan").plan(t, nil).record(), ""))), " ")
+		if got := strings.Contains(ticket, "The database on 4432 waits to be told something: the program that listens there is looked at"); got != want {
+			t.Errorf("%s: that the database is silent is said: %v", release, got)
+		}
+	}
+}
+
 // TestJoinOutcome: the last line of a join says whether the rim runs, and counts what the real services answered.
 func TestJoinOutcome(t *testing.T) {
 	t.Parallel()
@@ -324,11 +337,35 @@ func TestJoinOutcome(t *testing.T) {
 	}).end("", "it failed").command("join", "").look().prove(proof.Verify, func(_ ports.Flow, p *proof.Proof) { p.Verdict, p.Level = proof.NotTested, facts.Observed })
 	refused := joining(t).judge().end("", "qs-rim1 is not joined: 1 check failed")
 	verified := joining(t).join("qs-rim1", byCertificate, nil).closeOut("qs-rim1").command("verify", "").look().prove(proof.Verify, service).judge()
+	// Rims dial each other since June 2017: what was not tried of another rim belongs to its own close-out.
+	other := func(how func(ports.Flow, *proof.Proof) (tried bool)) record.Record {
+		s := newSite("finance-bi", 2)
+		s.Release = "may-2021"
+		b := begin(s, "plan").plan(t, nil).apply(t, nil).prove(proof.AfterApply, service).judge().command("join", "").look().join("qs-rim1", byCertificate, nil).look()
+		for _, f := range b.rec.Flows() {
+			p := proof.Proof{ID: proof.ID(proof.CloseOut, f), Phase: proof.CloseOut, From: f.From, To: f.To, Protocol: "tcp", Port: f.Port, Service: string(f.Service), Level: facts.Proven, Verdict: proof.Service, At: b.at()}
+			if (f.From == "qs-rim1" || f.To == "qs-rim1") && how(f, &p) {
+				b.add(record.Proved{Proof: p, At: p.At})
+			}
+		}
+		return b.judge(b.finding("qs-rim1")).record()
+	}
+	waits := other(func(f ports.Flow, _ *proof.Proof) bool { return f.To != "qs-rim2" })
+	shut := other(func(f ports.Flow, p *proof.Proof) bool {
+		if f.To == "qs-rim2" {
+			p.Verdict = proof.Dropped
+		}
+		return f.To != "qs-rim2" || f.Port == 4243
+	})
+	missing := other(func(f ports.Flow, _ *proof.Proof) bool { return f.To != "qs-rim2" && f.Port != 5151 })
 	for _, test := range []struct {
 		name string
 		r    record.Record
 		want string
 	}{
+		{"another waits", waits, "joined: qs-rim1 is running; 22 of its 22 flows proven by the real services, 22 of 22 before the join"},
+		{"another does not answer", shut, "not ready: qs-rim1 is running; 22 of its 23 flows proven by the real services, 1 failed; 23 of 23 before the join"},
+		{"its own is missing", missing, "joined: qs-rim1 is running; 21 of its 22 flows proven by the real services, 1 not tested; 22 of 22 before the join"},
 		{"joined", joined(t), "joined: qs-rim1 is running; 14 of 14 flows proven by the real services, 14 of 14 before the join"},
 		{"some do not answer any more", lost, "not ready: qs-rim1 is running; 12 of 14 flows proven by the real services, 2 failed; 14 of 14 before the join"},
 		{"not the real services", ours, "joined: qs-rim1 is running; 12 of 14 flows proven by the real services, 2 not tested; 14 of 14 before the join"},
