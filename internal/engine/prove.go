@@ -128,6 +128,9 @@ func (e *Engine) question(f ports.Flow, listen bool) proof.Question {
 		q.Policy = policy(to, q, l.Process)
 		return q
 	}
+	if l, ok := elsewhere(to, f); ok {
+		return skip(proof.NotTested, "%s listens on %s of %s, and not on %s", cmp.Or(l.Process, "a program"), l.Address, f.To, netip.AddrPortFrom(q.Address, f.Port))
+	}
 	if !listen {
 		return skip(proof.NotTested, proof.NothingListens)
 	}
@@ -137,6 +140,18 @@ func (e *Engine) question(f ports.Flow, listen bool) proof.Question {
 	q.Target = proof.TargetListener
 	q.Policy = policy(to, q, "powershell")
 	return q
+}
+
+// elsewhere finds where the very program that a flow is for listens, at other addresses than the one that is dialled, as a
+// database that takes connections from its own server alone: its port is not free to be borrowed.
+func elsewhere(s facts.Server, f ports.Flow) (facts.Listener, bool) {
+	for _, l := range s.Listeners.V {
+		holder := s.Holder(l, f.Part.Starter)
+		if l.Address.Port() == f.Port && l.Address.Addr().Unmap().Is4() && (holder == facts.Qlik || holder == facts.Likely) {
+			return l, true
+		}
+	}
+	return facts.Listener{}, false
 }
 
 // policy is what the stored rules of a target say about a dial to a program there.

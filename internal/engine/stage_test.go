@@ -90,6 +90,14 @@ func TestQuestion(t *testing.T) {
 			change: func(_, to *facts.Server) {
 				to.Listeners.V = []facts.Listener{{Address: netip.MustParseAddrPort("127.0.0.1:443")}}
 			}},
+		{name: "Qlik Sense's own on loopback is not to be borrowed from", port: 443, listen: true, target: proof.TargetNone, says: "proxy listens on 127.0.0.1:443 of r, and not on 10.0.0.12:443",
+			change: func(_, to *facts.Server) {
+				to.Listeners.V = []facts.Listener{{Address: netip.MustParseAddrPort("[::1]:443"), Process: "proxy"}, {Address: netip.MustParseAddrPort("127.0.0.1:443"), Process: "proxy"}}
+			}},
+		{name: "another port of its does not matter", port: 443, listen: true, target: proof.TargetListener,
+			change: func(_, to *facts.Server) {
+				to.Listeners.V = []facts.Listener{{Address: netip.MustParseAddrPort("127.0.0.1:80"), Process: "proxy"}}
+			}},
 		{name: "the server has just started", port: 443, listen: true, target: proof.TargetNone, says: "5 minutes",
 			change: func(_, to *facts.Server) { to.UptimeS = facts.Known[int64](200) }},
 		{name: "when it started is not known", port: 443, listen: true, target: proof.TargetNone, says: "is not known",
