@@ -91,10 +91,8 @@ type making struct {
 func (m making) run(ctx context.Context) error {
 	a := m.app
 	m.silent = a.noInput || a.passwordStdin
-	if !m.force && a.result.path != "" {
-		if err := isThere(a.result.path); err != nil {
-			return usage("name another file with --out, or add --force to write over it", "--out %w", err)
-		}
+	if err := m.free(); err != nil {
+		return err
 	}
 	setup := drafting()
 	setup.Given = m.given
@@ -108,7 +106,22 @@ func (m making) run(ctx context.Context) error {
 	if err != nil {
 		return m.explain(err)
 	}
+	if err := m.free(); err != nil { // somebody else may have made it while the questions were answered
+		return err
+	}
 	return m.show(d)
+}
+
+// free is an error if the file that --out names is there and may not be written over.
+func (m making) free() error {
+	path := m.app.result.path
+	if m.force || path == "" {
+		return nil
+	}
+	if err := isThere(path); err != nil {
+		return usage("name another file with --out, or add --force to write over it", "--out %w", err)
+	}
+	return nil
 }
 
 // fill has the questions answered. The servers are looked at once they are known.

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -149,6 +151,34 @@ func TestInitSignIn(t *testing.T) {
 	if o.code != 0 || !strings.Contains(o.stdout, "\nrelease: 1.0.2 ") || strings.Contains(o.stdout+o.stderr, s.Password()) {
 		t.Errorf("exit code %d\n%s%s", o.code, o.stdout, o.stderr)
 	}
+}
+
+// meanwhile is standard input with an answer, before which something else happens.
+type meanwhile struct {
+	io.Reader
+	do func()
+}
+
+func (m meanwhile) Read(p []byte) (int, error) {
+	m.do()
+	return m.Reader.Read(p)
+}
+
+// TestInitMeanwhile: nor is a file written over that somebody else has made while the questions were answered.
+func TestInitMeanwhile(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "s.yaml")
+	in := meanwhile{strings.NewReader("this machine\n1.0.2\n"), func() {
+		if err := os.WriteFile(file, []byte("another's"), 0o600); err != nil {
+			t.Error(err)
+		}
+	}}
+	var stdout, stderr bytes.Buffer
+	code := run(t.Context(), []string{"init", "--site", "s", "--central", "c", "--rim", "r", "--user", "u", "--transport", "https", "--out", file}, in, &stdout, &stderr)
+	if got, err := os.ReadFile(file); code != record.ExitUsage || string(got) != "another's" {
+		t.Errorf("exit code %d, the file holds %q (%v)\n%s", code, got, err, &stderr)
+	}
+	says(t, stderr.String(), "file already exists")
 }
 
 // TestIsThere: what cannot be looked at is not taken for free.
