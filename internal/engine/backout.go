@@ -203,9 +203,11 @@ const localRules = `HKLM:\SYSTEM\CurrentControlSet\Services\SharedAccess\Paramet
 func backOutText(run, server string, todo []record.PlannedChange, changes []record.Change) string {
 	lines := []string{
 		fmt.Sprintf("# Takes back the firewall rules that run %s adds on %s.", run, server),
-		"# Paste it there into PowerShell, as administrator. No other rule is touched, and none of these that is no longer as it",
-		"# was left, as far as that is known when this is written.",
-		"$rules = Get-ItemProperty -LiteralPath " + firewall.Quote(localRules),
+		"# Paste it there into PowerShell, as administrator. It touches no other rule. A rule that was seen once it was added is",
+		"# removed only if it is still the same; one that was not seen is removed by its name.",
+	}
+	if slices.ContainsFunc(todo, func(p record.PlannedChange) bool { return comparable(find(changes, p)) }) {
+		lines = append(lines, "$rules = Get-ItemProperty -LiteralPath "+firewall.Quote(localRules))
 	}
 	for _, p := range slices.Backward(todo) {
 		switch c := find(changes, p); {
@@ -215,11 +217,16 @@ func backOutText(run, server string, todo []record.PlannedChange, changes []reco
 			lines = append(lines, "# "+p.ID+" was not added")
 		case c.State == record.TakenBack:
 			lines = append(lines, "# "+p.ID+" was taken back")
-		case c.State == record.Done && c.After != nil && strings.IndexFunc(*c.After, func(r rune) bool { return r < ' ' || r > '~' }) < 0:
+		case comparable(c):
 			lines = append(lines, fmt.Sprintf("if ($rules.%s -ceq %s) { %s } else { %s }", firewall.Quote(p.ID), firewall.Quote(*c.After), p.Inverse, firewall.Quote(p.ID+" is not there, or not as it was left: passed over")))
 		default:
 			lines = append(lines, p.Inverse)
 		}
 	}
 	return strings.Join(lines, "\r\n") + "\r\n"
+}
+
+// comparable tells whether it is known how a rule was stored, in characters that every console takes.
+func comparable(c record.Change) bool {
+	return c.State == record.Done && c.After != nil && strings.IndexFunc(*c.After, func(r rune) bool { return r < ' ' || r > '~' }) < 0
 }

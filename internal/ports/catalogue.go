@@ -51,7 +51,7 @@ var catalogue = []Release{
 		Ports:   guidePorts,
 		Notes: []Note{
 			{"4144", "the guide's number for Windows authentication: Qlik's page for 1.0 and every later source print 4244; where the proxy listens on 4244, a rule for 4144 opens nothing"},
-			{"5051", "the guide's number for the slave scheduler: every later source prints 5151; Qlik's page for 1.0 may have had two, the stored copy ends before them"},
+			{"5051", "the guide's number for the slave scheduler: every later source prints 5151; Qlik's page for 1.0 may have had two, the copy that was seen ends before them"},
 			{"4747", "the guide has no port of the engine; a proxy needs it to reach an engine on another node (in the table since 2.x)"},
 			noUnlock,
 			{"4432", "each node has a database of its own, and it is used on the node alone"},

@@ -18,7 +18,7 @@ var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 func (r *reader) name(v ast.Node, what string) string {
 	s := r.text(v, what)
 	if !nameForm.MatchString(s) {
-		r.fail(first(v), "use up to 63 letters, digits, dots, dashes and underscores; start with a letter or digit", "%s %s is not a name", what, quote(s))
+		r.fail(first(v), "use up to 63 letters from a to z, digits, dots, dashes and underscores; start with a letter or digit", "%s %s is not a name", what, quote(s))
 	}
 	return s
 }
