@@ -87,8 +87,9 @@ func TestPortsPage(t *testing.T) {
 	}
 	for i, v := range all {
 		fmt.Fprintf(&b, "\n## %s\n\nHow sure: %s.\n", v.Release, v.Sure)
-		if i > 0 && fmt.Sprint(v.Central, v.Rim) == fmt.Sprint(all[i-1].Central, all[i-1].Rim) {
-			fmt.Fprintf(&b, "\nThe ports are those of %s.\n", all[i-1].Release)
+		same := slices.IndexFunc(all, func(o portRelease) bool { return fmt.Sprint(o.Central, o.Rim) == fmt.Sprint(v.Central, v.Rim) })
+		if same < i {
+			fmt.Fprintf(&b, "\nThe ports are those of [%s](#%[1]s).\n", all[same].Release)
 		} else {
 			v.page(&b, "Central node", v.Central)
 			v.page(&b, "Rim node", v.Rim)
