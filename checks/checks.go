@@ -116,6 +116,7 @@ type Check struct {
 var Catalogue = []Check{
 	{"winrm.sign-in", "every server can be reached and signed in to", signIn},
 	{"server.readable", "every server can be inspected", readable},
+	{"service.installed", "every node has the services that the site file gives it", serviceInstalled},
 	{"firewall.rule-missing", "a firewall rule admits every flow", ruleMissing},
 	{"firewall.rule-blocked", "nothing overrules the rules that are needed", ruleBlocked},
 	{"firewall.rule-in-force", "every rule that was added is in force", ruleInForce},
@@ -215,9 +216,15 @@ func ruleMissing(in Input) []Finding {
 		case unread != "":
 			f.Seen = unread
 		case len(missing) > 0:
-			numbers, from := sourcesOf(missing)
-			f.Verdict = Fail
-			f.Seen = fmt.Sprintf("%s no rule that admits %s: %s", Count(len(numbers), "port has", "ports have"), strings.Join(from, ", "), List(numbers, " "))
+			ports := map[uint16]bool{}
+			var all tally
+			for _, m := range missing {
+				for _, p := range m.Ports {
+					ports[p] = true
+					all.add("from "+strings.Join(m.From, ", "), p)
+				}
+			}
+			f.Verdict, f.Seen = Fail, fmt.Sprintf("%s no rule for these sources: %s", Count(len(ports), "port has", "ports have"), all.portsFirst())
 			f.Cause, f.Owner, f.Remedy = "the rules are not there", "you", in.addRules()
 		case len(in.Lost[n.Name]) > 0:
 			var flows []string
@@ -244,17 +251,6 @@ func (in Input) addRules() string {
 		return "preflight plan -f " + printable.Argument(in.SiteFile)
 	}
 	return "add the rules that the plan shows"
-}
-
-// sourcesOf are the ports and the sources of rules that are missing, sorted.
-func sourcesOf(missing []Missing) (numbers []uint16, from []string) {
-	for _, m := range missing {
-		numbers = append(numbers, m.Ports...)
-		from = append(from, m.From...)
-	}
-	slices.Sort(numbers)
-	slices.Sort(from)
-	return slices.Compact(numbers), slices.Compact(from)
 }
 
 func ruleBlocked(in Input) []Finding {

@@ -56,6 +56,11 @@ func TestVerdicts(t *testing.T) {
 		s.State = v
 		return s
 	}
+	with := func(service, start string) facts.Server {
+		s := rim()
+		s.Services = facts.Known([]facts.Service{{Name: service, Start: start}})
+		return s
+	}
 	proofs := func(verdicts ...proof.Verdict) (all []proof.Proof) {
 		for _, v := range verdicts {
 			all = append(all, proof.Proof{From: "c", To: "r", Port: 4444, Verdict: v, Level: facts.Proven})
@@ -86,9 +91,17 @@ func TestVerdicts(t *testing.T) {
 		{"a section was not read", "server.readable", checks.Input{Servers: map[string]facts.Server{"r": unread}}, checks.Unknown, "rules-policy (access is denied)"},
 		{"never came to inspect it", "server.readable", checks.Input{Servers: map[string]facts.Server{}}, checks.Unknown, "not inspected"},
 
+		{"the services are there", "service.installed", checks.Input{}, checks.Pass, ""},
+		{"one is not", "service.installed", checks.Input{Servers: map[string]facts.Server{"r": with("QlikSenseEngineService", "Auto")}}, checks.Fail, "repository of the site file: not installed on r"},
+		{"in other letters", "service.installed", checks.Input{Servers: map[string]facts.Server{"r": with("qliksenserepositoryservice", "Manual")}}, checks.Pass, ""},
+		{"one is disabled", "service.installed", checks.Input{Servers: map[string]facts.Server{"r": with("QlikSenseRepositoryService", "Disabled")}}, checks.Warn, "repository of the site file: disabled on r"},
+		{"Qlik Sense is not installed", "service.installed", checks.Input{Servers: map[string]facts.Server{"r": {}}}, checks.NotApplicable, "rim.state"},
+		{"services that could not be read", "service.installed", checks.Input{Servers: map[string]facts.Server{"r": {Services: facts.Unknown[[]facts.Service]("access is denied")}}}, checks.Unknown, "access is denied"},
+		{"never came to look", "service.installed", checks.Input{Servers: map[string]facts.Server{}}, "", ""},
+
 		{"no rule is missing", "firewall.rule-missing", checks.Input{}, checks.Pass, ""},
 		{"rules are missing", "firewall.rule-missing", checks.Input{Missing: map[string][]checks.Missing{"r": {{Ports: []uint16{443, 4243}, From: []string{"10.0.0.11"}}, {Ports: []uint16{443}, From: []string{"10.20.0.0/16"}}}}},
-			checks.Fail, "2 ports have no rule that admits 10.0.0.11, 10.20.0.0/16: 443 4243"},
+			checks.Fail, "2 ports have no rule for these sources: 443,4243 from 10.0.0.11; 443 from 10.20.0.0/16"},
 		{"rules that could not be read", "firewall.rule-missing", checks.Input{Servers: map[string]facts.Server{"r": unread}}, checks.Unknown, "access is denied"},
 		{"no plan was made", "firewall.rule-missing", checks.Input{Proofs: proofs(proof.Service)}, "", ""},
 		{"no plan was made", "firewall.rule-missing", checks.Input{Servers: map[string]facts.Server{"r": unread}}, "", ""},

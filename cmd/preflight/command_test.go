@@ -100,7 +100,7 @@ func TestScenarios(t *testing.T) {
 		demoed      []string // in that of the demo
 		request     bool     // a request to the owner of a policy is written
 	}{
-		{scenario: "clean", check: 3, checked: []string{"FAIL     firewall.rule-missing    qs-central", "443 4144 4241 4242 4243 4444 5051", "next    preflight plan -f "}},
+		{scenario: "clean", check: 3, checked: []string{"FAIL     firewall.rule-missing    qs-central", "7 ports have no rule for these sources: 443,4144 from 10.0.0.11", "next    preflight plan -f "}},
 		{scenario: "joined", both: []string{"right already", "Repository answered", "Proxy answered", "Scheduler answered", "14 of 14 flows proven|14 flows: 14 proven"}},
 		{scenario: "second-rim", check: 3, both: []string{"qs-rim2", "right already"}},
 		{scenario: "already-open", check: 5, both: []string{`by "QS internal", not ours`}, checked: []string{"nothing listens yet"}},

@@ -59,7 +59,9 @@ func newBench(t *testing.T, rims int) *bench {
 		s.Nodes = append(s.Nodes, n)
 		b.hosts[n.Name] = host.New(n.Name, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(11 + i)}), 24), rule.Domain)
 		b.hosts[n.Name].AddRelease("Qlik Sense 1.0.2")
-		b.hosts[n.Name].AddService(host.Service{Name: "QlikSenseRepositoryService", State: "Stopped", Start: "Manual"}, "")
+		for _, service := range []string{"Repository", "Proxy", "Scheduler"} {
+			b.hosts[n.Name].AddService(host.Service{Name: "QlikSense" + service + "Service", State: "Stopped", Start: "Manual"}, "")
+		}
 		network.Add(b.hosts[n.Name])
 	}
 	e, err := New(s, b, b.files, b.write)

@@ -37,7 +37,7 @@ func inspected(t *testing.T) *Engine {
 		on := firewall.ProfileSettings{Enabled: rule.Yes, DefaultInboundBlock: rule.Yes, BlockAllInbound: rule.No, LocalRulesMerge: rule.Yes}
 		address := netip.MustParseAddr(own)
 		return facts.Server{
-			UptimeS: facts.Known[int64](86400), Services: facts.Known([]facts.Service{{Name: "QlikSenseRepositoryService", State: "Running"}}), Releases: facts.Known([]string{"Qlik Sense 1.0.2"}),
+			UptimeS: facts.Known[int64](86400), Services: facts.Known([]facts.Service{{Name: "QlikSenseRepositoryService", State: "Running"}, {Name: "QlikSenseProxyService"}, {Name: "QlikSenseSchedulerService"}}), Releases: facts.Known([]string{"Qlik Sense 1.0.2"}),
 			Listeners: facts.Known([]facts.Listener{{Address: netip.MustParseAddrPort("0.0.0.0:4242"), Process: "Repository"}}),
 			State:     facts.Known(facts.CertificatesNotInstalled),
 			Peers:     []facts.Peer{{Name: name, Addresses: []netip.Addr{netip.MustParseAddr(peer)}, Source: address}},
