@@ -62,7 +62,11 @@ func holders(f Finding, s facts.Server, needs []ports.Port) []Finding {
 					kernel.add(string(p.Service), p.Number)
 				}
 			case facts.Likely:
-				likely.add(fmt.Sprintf("%s, as %s starts it, holds", l.Process, p.Part.Starter), p.Number)
+				how := fmt.Sprintf("as %s starts it", p.Part.Starter)
+				if !s.Has(p.Part.Starter) {
+					how = "installed apart from Qlik Sense"
+				}
+				likely.add(fmt.Sprintf("%s, %s, holds", l.Process, how), p.Number)
 			case facts.UnknownHolder:
 				if l.Process != "" {
 					unnamed.add(who+", and whether it is Qlik Sense's is not known, on", p.Number)

@@ -35,6 +35,8 @@ func TestPortInUseLater(t *testing.T) {
 	}{
 		{name: "as it should be", in: server("Running", l("0.0.0.0:4432", 41, "postgres"), l("[::]:4432", 41, "postgres"), l("0.0.0.0:4900", 31, "node"), l("0.0.0.0:4949", 32, "node"), l("0.0.0.0:4747", 50, "Engine")),
 			want: []string{"pass inferred 6 ports are held by Qlik Sense or by nobody, likely so: postgres, as QlikSenseRepositoryDatabase starts it, holds 4432; node, as QlikSenseServiceDispatcher starts it, holds 4900,4949"}},
+		{name: "a database installed apart", in: facts.Server{Services: facts.Known([]facts.Service{{Name: "QlikSenseEngineService", State: "Running", PID: 50}}), Listeners: facts.Known([]facts.Listener{l("0.0.0.0:4432", 41, "postgres")})},
+			want: []string{"pass inferred 6 ports are held by Qlik Sense or by nobody, likely so: postgres, installed apart from Qlik Sense, holds 4432"}},
 		{name: "nobody", in: server("Stopped"), want: []string{"pass observed 6 ports are held by Qlik Sense or by nobody"}},
 		{name: "their services do not run", in: server("Stopped", l("0.0.0.0:4432", 41, "postgres"), l("0.0.0.0:4900", 31, "node")),
 			want: []string{"unknown observed postgres (pid 41) listens, and whether it is Qlik Sense's is not known, on 4432; node (pid 31) listens, and whether it is Qlik Sense's is not known, on 4900"}},

@@ -141,7 +141,7 @@ type Holder string
 
 const (
 	Qlik          Holder = "qlik"
-	Likely        Holder = "likely qlik" // by its name and by the service that starts such programs, which runs
+	Likely        Holder = "likely qlik" // by its name, and by the service that starts such programs
 	HTTPSys       Holder = "http.sys"    // Windows' own web server in the kernel: Qlik Sense and IIS use it alike
 	Foreign       Holder = "foreign"
 	UnknownHolder Holder = "unknown" // its process could not be told, or whose it is
@@ -150,16 +150,18 @@ const (
 // programs are Qlik Sense's own that listen on the ports of the catalogue.
 var programs = []string{"repository", "proxy", "engine", "scheduler", "printing"}
 
-// started are the programs that Windows services of Qlik Sense start, and whether those are all of them. PostgreSQL's
+// started are the programs that Windows services of Qlik Sense start, whether those are all of them, and whether they can be
+// there without that service: the site's database can be a PostgreSQL installed apart (Qlik support article 1713744). PostgreSQL's
 // service is its pg_ctl, which starts postgres (postgresql.org, "pg_ctl", register). Those of the Service Dispatcher are
 // ServiceDispatcher\node\node.exe (help.qlik.com, Qlik Sense April 2018, "Services"); what later releases start was not
 // seen.
 var started = map[string]struct {
 	programs []string
 	all      bool
+	apart    bool
 }{
-	"QlikSenseRepositoryDatabase": {[]string{"postgres"}, true},
-	"QlikSenseServiceDispatcher":  {[]string{"node"}, false},
+	"QlikSenseRepositoryDatabase": {programs: []string{"postgres"}, all: true, apart: true},
+	"QlikSenseServiceDispatcher":  {programs: []string{"node"}},
 }
 
 // Holder tells whether a listener is Qlik Sense's: by the process ids of its services, else by the program's name. starter
@@ -176,7 +178,7 @@ func (s Server) Holder(l Listener, starter string) Holder {
 	case name == "":
 		return UnknownHolder
 	case other && slices.Contains(by.programs, name):
-		if s.running(starter) {
+		if s.running(starter) || by.apart && s.Services.OK() && !s.Has(starter) {
 			return Likely
 		}
 		return UnknownHolder
@@ -184,6 +186,11 @@ func (s Server) Holder(l Listener, starter string) Holder {
 		return UnknownHolder
 	}
 	return Foreign
+}
+
+// Has tells whether a Windows service is known to be installed.
+func (s Server) Has(service string) bool {
+	return slices.ContainsFunc(s.Services.V, func(sv Service) bool { return strings.EqualFold(sv.Name, service) })
 }
 
 // running tells whether a Windows service is known to run.

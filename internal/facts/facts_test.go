@@ -12,6 +12,7 @@ func TestHolder(t *testing.T) {
 		{Name: "QlikSensePrintingService", State: "Stopped"},
 	})}
 	stopped := Server{Services: Known([]Service{{Name: database, State: "Stopped"}, {Name: dispatcher, State: "Start Pending", PID: 300}})}
+	apart := Server{Services: Known([]Service{{Name: "QlikSenseRepositoryService", State: "Running", PID: 100}})}
 	unread := Server{Services: Unknown[[]Service]("WMI is broken")}
 	for _, test := range []struct {
 		name    string
@@ -33,6 +34,9 @@ func TestHolder(t *testing.T) {
 		{"PostgreSQL", s, 9, "Postgres", database, Likely},
 		{"PostgreSQL, whose service does not run", stopped, 9, "postgres", database, UnknownHolder},
 		{"PostgreSQL, services not read", unread, 9, "postgres", database, UnknownHolder},
+		{"PostgreSQL, installed apart", apart, 9, "postgres", database, Likely},
+		{"another program where PostgreSQL is installed apart", apart, 9, "httpd", database, Foreign},
+		{"node, without its service", apart, 9, "node", dispatcher, UnknownHolder},
 		{"PostgreSQL's service itself", s, 200, "pg_ctl", database, Qlik},
 		{"another program where PostgreSQL should be", s, 9, "node", database, Foreign},
 		{"no name where PostgreSQL should be", s, 9, "", database, UnknownHolder},
