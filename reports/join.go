@@ -16,7 +16,9 @@ import (
 // taken is a rim that was taken through the join, as far as it came.
 type taken struct {
 	rim   string
-	steps []record.Step
+	steps []record.Step // as they stand
+	by    string        // who did the central node's part in the last attempt: certificate or hand
+	since time.Time     // when the attempt began in which it came to run, or else the first one
 }
 
 // over tells whether nothing is left to do.
@@ -37,26 +39,33 @@ func (t taken) has(step string) bool {
 
 func open(s record.Step) bool { return !s.State.Over() }
 
-// takenSince are the rims that were taken through the join since a moment, in the order of the site file.
-func takenSince(r record.Record, since time.Time) []taken {
-	if r.Join == nil {
-		return nil
-	}
+// takenEver are the rims that the run took through the join, in the order of the site file.
+func takenEver(r record.Record) []taken {
 	var all []taken
-	steps := slices.DeleteFunc(slices.Clone(r.Join.Steps), func(s record.Step) bool { return s.StartedAt.Before(since) })
-	if since.IsZero() {
-		steps = r.Join.Latest()
-	}
 	for _, n := range r.Site.Nodes {
 		t := taken{rim: n.Name}
-		for _, s := range steps {
+		for _, s := range r.Join.Latest() {
 			if s.Rim == n.Name {
 				t.steps = append(t.steps, s)
 			}
 		}
-		if len(t.steps) > 0 {
-			all = append(all, t)
+		if len(t.steps) == 0 {
+			continue
 		}
+		var began time.Time
+		for _, s := range r.Join.Steps {
+			if s.Rim != n.Name {
+				continue
+			}
+			if s.Step == t.steps[0].Step {
+				began = s.StartedAt
+			}
+			if t.since.IsZero() || s.Step == record.RunningStep && s.State.Over() {
+				t.since = began
+			}
+			t.by = s.By
+		}
+		all = append(all, t)
 	}
 	return all
 }
@@ -66,11 +75,10 @@ func takenNow(r record.Record) []taken {
 	if doing(r) != "join" && doing(r) != "demo" {
 		return nil
 	}
-	return takenSince(r, last(r).StartedAt)
+	return only(takenEver(r), func(t taken) bool {
+		return slices.ContainsFunc(r.Join.Steps, func(s record.Step) bool { return s.Rim == t.rim && !s.StartedAt.Before(last(r).StartedAt) })
+	})
 }
-
-// takenEver are those of the run.
-func takenEver(r record.Record) []taken { return takenSince(r, time.Time{}) }
 
 func rimsOf(all []taken) []string {
 	var names []string
@@ -199,7 +207,7 @@ func AskedWith(address string, c *record.ClientCertificate) string {
 func joins(p *page, r record.Record) {
 	for _, t := range takenNow(r) {
 		how := ", by hand"
-		if t.steps[0].By == "certificate" {
+		if t.by == "certificate" {
 			how = ", " + AskedWith(r.Join.QRS, r.Join.Certificate)
 		}
 		const first = "join of "
@@ -228,9 +236,8 @@ func seenUnder(p *page, rows []row, steps []record.Step) {
 	}
 }
 
-// joinWord is how a command ended that was to join rims, "" if its exit code alone says it.
-func joinWord(r record.Record) string {
-	now := takenNow(r)
+// joinWord is how a command ended that was to join rims, of which some are spoken of; "" if its exit code alone says it.
+func joinWord(r record.Record, now []taken) string {
 	switch r.Verdict.ExitCode {
 	case record.ExitPassed, record.ExitFailed, record.ExitIncomplete:
 	default:
@@ -248,13 +255,17 @@ func joinWord(r record.Record) string {
 	return ""
 }
 
-// joinSummary says of the rims that the last command has joined that they run, and how many of their flows are proven; ""
-// if it has not joined each that it was to.
-func joinSummary(r record.Record) string {
-	now := takenNow(r)
+// joinSummary says of rims that they run, and how many of their flows are proven; "" if one does not, or the last command
+// broke off.
+func joinSummary(r record.Record, now []taken) string {
 	if !each(now, taken.runs) || last(r).Error != "" {
 		return ""
 	}
+	return joinedAre(r, now)
+}
+
+// joinedAre says it of rims that run.
+func joinedAre(r record.Record, now []taken) string {
 	s := listed(rimsOf(now)) + map[bool]string{true: " is running", false: " are running"}[len(now) == 1]
 	for _, t := range now {
 		for _, step := range t.steps {
@@ -267,7 +278,7 @@ func joinSummary(r record.Record) string {
 			}
 		}
 	}
-	before, after := flowsOfJoin(r, now)
+	before, after, known := flowsOfJoin(r, now)
 	whose := ""
 	if len(now) < len(rimNames(r)) {
 		whose = map[bool]string{true: "its ", false: "their "}[len(now) == 1]
@@ -277,7 +288,9 @@ func joinSummary(r record.Record) string {
 	if more := counted(count{after.Failed, "failed"}, count{after.NotTested, "not tested"}); more != "" {
 		s, separator = s+", "+more, "; "
 	}
-	s += fmt.Sprintf("%s%d of %d before the join", separator, before.Proven, before.Total)
+	if known {
+		s += fmt.Sprintf("%s%d of %d before the join", separator, before.Proven, before.Total)
+	}
 	switch v := r.Verdict; {
 	case v.Failed > 0 && after.Failed == 0:
 		s += "; " + checks.Count(v.Failed, "check", "checks") + " failed"
@@ -298,27 +311,31 @@ func rimNames(r record.Record) []string {
 }
 
 // flowsOfJoin counts the flows of rims that were joined, before it and at its close-out. At the close-out only the real
-// services count; a flow to another rim that was not tried there is one of that rim's own close-out.
-func flowsOfJoin(r record.Record, now []taken) (before, after record.Flows) {
-	names := rimsOf(now)
-	start := now[0].steps[0].StartedAt
-	for _, t := range now {
-		if first := t.steps[0].StartedAt; first.Before(start) {
-			start = first
-		}
-	}
+// services count; a flow to another rim that was not tried there is one of that rim's own close-out. known tells whether what
+// was proven before it is known still: a later command may have proven it again.
+func flowsOfJoin(r record.Record, now []taken) (before, after record.Flows, known bool) {
+	names, again := rimsOf(now), false
 	for _, f := range proofOfEach(r) {
+		var start time.Time
+		for _, t := range now {
+			if (t.rim == f.From || t.rim == f.To) && (start.IsZero() || t.since.Before(start)) {
+				start = t.since
+			}
+		}
 		if !slices.Contains(names, f.From) && !slices.Contains(names, f.To) {
 			continue
 		}
 		var was, is proof.Proof
+		lost := false
 		for _, q := range r.Proofs {
 			switch {
 			case q.From != f.From || q.To != f.To || q.Port != f.Port:
-			case q.Phase == proof.CloseOut && !q.At.Before(start):
+			case q.Phase == proof.CloseOut && !q.At.Before(start) && !addedSince(r, q):
 				is = q
-			case (q.Phase == proof.AfterApply || q.Phase == proof.Verify) && q.At.Before(start) && q.Verdict != proof.NotTested && !q.At.Before(was.At):
+			case (q.Phase == proof.AfterApply || q.Phase == proof.Verify) && q.At.Before(start) && !addedSince(r, q) && q.Verdict != proof.NotTested && !q.At.Before(was.At):
 				was = q
+			case q.Phase == proof.AfterApply || q.Phase == proof.Verify:
+				lost = lost || q.At.IsZero() || !q.At.Before(start)
 			}
 		}
 		if is.ID == "" && !slices.Contains(names, f.To) && slices.Contains(rimNames(r), f.To) {
@@ -328,6 +345,8 @@ func flowsOfJoin(r record.Record, now []taken) (before, after record.Flows) {
 		after.Total++
 		if proven(was) {
 			before.Proven++
+		} else {
+			again = again || lost
 		}
 		switch {
 		case is.Verdict.Fails():
@@ -341,7 +360,14 @@ func flowsOfJoin(r record.Record, now []taken) (before, after record.Flows) {
 		after.Total = before.Total
 	}
 	after.NotTested = after.Total - after.Proven - after.Failed
-	return before, after
+	return before, after, !again
+}
+
+// addedSince tells whether the run has added a rule to the target of a proof since: the proof is of rules that were taken back.
+func addedSince(r record.Record, q proof.Proof) bool {
+	return slices.ContainsFunc(r.Changes, func(c record.Change) bool {
+		return c.Server == q.To && c.State == record.Done && c.EndedAt != nil && c.EndedAt.After(q.At)
+	})
 }
 
 func proven(q proof.Proof) bool { return q.Verdict.Works() && q.Level == "proven" }
@@ -351,6 +377,8 @@ func describeJoin(r record.Record, most int) (and, more string) {
 	ever := takenEver(r)
 	next := toJoin(r)
 	nodes := rims(r)
+	s := standingOf(r)
+	passed := s.at.Verdict.Passed && (s.verified == nil || s.verified.Verdict.Passed)
 	and = " for " + rimNodes(nodes, most)
 	joined := only(ever, taken.over)
 	switch {
@@ -360,7 +388,7 @@ func describeJoin(r record.Record, most int) (and, more string) {
 		return and + " and join " + rimNodes(next, most), ""
 	case len(joined) == len(ever) && len(joined) >= len(nodes):
 		return " and joined " + rimNodes(rimsOf(joined), most), ""
-	case len(ever) == 0 && len(next) > 0 && r.Verdict.Passed && !undone(r):
+	case len(ever) == 0 && len(next) > 0 && passed && !undone(r):
 		return and, "; join still to come"
 	}
 	say := func(before string, which []taken, after string) {
@@ -419,6 +447,14 @@ func joinRisk(item func(string), r record.Record) {
 // workstation is where the commands are typed.
 func workstation(r record.Record) string {
 	return cmp.Or(printable.Line(last(r).Operator.Host), "the administrator's workstation")
+}
+
+// where is where the commands are typed that name the run as the last one did: its name alone is one below preflight-runs.
+func where(r record.Record) string {
+	if strings.ContainsAny(typed(r), `/\`) {
+		return workstation(r)
+	}
+	return workstation(r) + ", in the folder that holds preflight-runs"
 }
 
 // joinPlan is the join as a step of the implementation plan. first stands before it, such as a number.

@@ -438,6 +438,8 @@ func TestLine(t *testing.T) {
 	}{
 		{record.Planned{Changes: make([]record.PlannedChange, 7), Already: relied, SHA256: "9f2c41d07ab3ffff"}, "  7 rules to add, 2 ports right already; digest 9f2c41d07ab3"},
 		{record.Planned{Changes: make([]record.PlannedChange, 1), Blocked: void}, "  1 rule to add, 0 ports right already, 1 that a rule added here would not open"},
+		{record.Planned{Changes: []record.PlannedChange{}, SHA256: "9f2c41d07ab3ffff"}, "  nothing to compare: no server's rules could be read"},
+		{record.Planned{Already: relied}, "  0 rules to add, 2 ports right already"},
 		{record.Replanned{Already: relied}, "  planned again: 2 ports right already"},
 		{record.Replanned{Already: relied, Blocked: void, Unapproved: make([]record.PlannedChange, 1)},
 			"  planned again: 2 ports right already, 1 that a rule added here would not open; 1 rule is wanted that the approved plan does not hold: nothing is added"},

@@ -17,7 +17,13 @@ func Summary(r record.Record) []byte {
 	if r.Change.Ticket != "" {
 		words = append(words, flat(r.Change.Ticket))
 	}
-	words = append(words, strings.ToUpper(Word(r)))
+	s := standingOf(r)
+	which := takenBy(s.at)
+	ended := word(s.at, which)
+	if s.verified != nil && !s.verified.Verdict.Passed {
+		ended = Word(*s.verified)
+	}
+	words = append(words, strings.ToUpper(ended))
 	if r.Run.Simulated {
 		words = append(words, "simulated servers: nothing real was touched")
 	}
@@ -26,7 +32,13 @@ func Summary(r record.Record) []byte {
 		line += strings.Repeat(" ", room) + took
 	}
 	p.line(line)
-	p.para("  ", summary(r))
+	if !s.since {
+		p.para("  ", summary(s.at, which))
+	} else {
+		for _, l := range s.lines() {
+			p.para("  ", l.what+": "+l.text)
+		}
+	}
 	if s := RulesOf(r); s != "" {
 		p.para("  ", s)
 	}

@@ -154,7 +154,7 @@ func difference(width int, r record.Record, server string, verbose bool) (head, 
 	// What the run itself has added stands in the rows above.
 	already := alreadyRows(slices.DeleteFunc(slices.Clone(r.Plan.Already), func(a record.PlannedRelied) bool {
 		return slices.ContainsFunc(r.Changes, func(c record.Change) bool { return c.Server == a.Server && c.ID == a.By })
-	}), server)
+	}), server, verbose)
 	for range already {
 		words = append(words, "right already")
 	}
@@ -294,7 +294,7 @@ func (s *sourced) rows(mark string, more ...string) []row {
 }
 
 // alreadyRows are what is right already on a server, by the rule that makes it so.
-func alreadyRows(relied []record.PlannedRelied, server string) []row {
+func alreadyRows(relied []record.PlannedRelied, server string, verbose bool) []row {
 	var order []string
 	all := map[string]*sourced{}
 	for _, a := range relied {
@@ -302,6 +302,9 @@ func alreadyRows(relied []record.PlannedRelied, server string) []row {
 			continue
 		}
 		by := ReliedOn(a)
+		if verbose && a.Ours {
+			by += ", " + printable.Line(a.By)
+		}
 		if all[by] == nil {
 			order = append(order, by)
 			all[by] = &sourced{}
@@ -321,7 +324,7 @@ func ReliedOn(a record.PlannedRelied) string {
 	case a.By == "":
 		return printable.Line(a.Why)
 	case a.Ours:
-		return "by " + printable.Line(a.By) + ", ours"
+		return "by a rule of ours"
 	}
 	return fmt.Sprintf("by %q, not ours", printable.Line(cmp.Or(a.Name, a.By)))
 }
@@ -461,6 +464,7 @@ func flows(p *page, r record.Record) {
 			continue
 		}
 		var rows []row
+		dialled := false
 		if len(phases) > 1 {
 			header := row{cells: []string{"port", "service"}}
 			for _, phase := range phases {
@@ -478,14 +482,27 @@ func flows(p *page, r record.Record) {
 				now, ok := by[strings.Replace(q.ID, string(q.Phase), string(phase), 1)]
 				x.cells = append(x.cells, cmp.Or(checks.Words(now.Verdict), "-"))
 				if ok {
-					seen = SeenOf(now)
+					seen, dialled = SeenOf(now), true
 				}
 			}
 			x.cells = append(x.cells, seen)
 			rows = append(rows, x)
 		}
+		if !dialled {
+			continue
+		}
 		p.line(first.From + " -> " + first.To)
 		p.grid("  ", rows)
+		p.line("")
+	}
+	others := 0
+	for _, f := range r.Flows() {
+		if !slices.ContainsFunc(phases, func(phase proof.Phase) bool { _, ok := by[proof.ID(phase, f)]; return ok }) {
+			others++
+		}
+	}
+	if doing(r) == "join" && others > 0 {
+		p.para("", checks.Count(others, "flow was", "flows were")+" not dialled: what is proven of "+map[bool]string{true: "it", false: "them"}[others == 1]+" stays as it was.")
 		p.line("")
 	}
 }

@@ -128,8 +128,8 @@ func describe(r record.Record, site string, most int) string {
 
 // undone tells whether the run's rules were last taken back, and not added again.
 func undone(r record.Record) bool {
-	for _, c := range slices.Backward(r.Run.Commands) {
-		if c.Name == "apply" || c.Name == "demo" || c.Name == "backout" {
+	for i, c := range slices.Backward(r.Run.Commands) {
+		if (c.Name == "apply" || c.Name == "demo" || c.Name == "backout") && !looksOnly(r, i) {
 			return c.Name == "backout"
 		}
 	}
@@ -198,11 +198,13 @@ func summaryBlock(p *page, r record.Record) {
 		c := r.Run.Commands[0]
 		rows = append(rows, row{cells: []string{"planned", moment(c.StartedAt) + " by " + operator(c.Operator)}})
 	}
-	now := "nothing has been changed yet"
 	if begun(r) {
-		now = Outcome(r)
+		for _, l := range standingOf(r).lines() {
+			rows = append(rows, row{cells: []string{l.what, l.text}})
+		}
+	} else {
+		rows = append(rows, row{cells: []string{"now", "nothing has been changed yet"}})
 	}
-	rows = append(rows, row{cells: []string{"now", now}})
 	p.line("")
 	p.grid("", rows)
 }
@@ -270,8 +272,8 @@ func whyBlock(p *page, r record.Record) {
 func riskBlock(p *page, r record.Record) {
 	p.block("Risk and impact")
 	item := func(s string) { p.para("- ", s) }
-	item("The rules cause no outage: an allow rule takes effect at once, cuts no connection and needs no restart.")
 	if len(r.Plan.Changes) > 0 {
+		item("The rules cause no outage: an allow rule takes effect at once, cuts no connection and needs no restart.")
 		item("What becomes reachable is what the implementation plan lists, from the addresses listed there and no others.")
 	}
 	for _, c := range r.Plan.Changes {
@@ -279,13 +281,17 @@ func riskBlock(p *page, r record.Record) {
 			item(fmt.Sprintf("Ports %s of %s are opened to ANY address: the site file says so.", checks.List(c.Ports, ","), c.Server))
 		}
 	}
-	item("The way back is written before the first rule is added. Each rule is added and read back on its own, and what happened to it is recorded; if a run breaks off, the record says which rules are in.")
-	item("Nothing is added if the servers then need another rule than those approved: the run stops and says so (exit code 6).")
+	if len(r.Plan.Changes) > 0 {
+		item("The way back is written before the first rule is added. Each rule is added and read back on its own, and what happened to it is recorded; if a run breaks off, the record says which rules are in.")
+		item("Nothing is added if the servers then need another rule than those approved: the run stops and says so (exit code 6).")
+	} else {
+		item("Should the servers need a rule by then, none is added: the run stops and says so (exit code 6).")
+	}
 	item("The tests dial the ports listed in the test plan, and no others; how fast, and what a monitoring team will see, is in the implementation plan.")
 	joinRisk(item, r)
 	var rows []row
 	for _, s := range r.Servers {
-		for _, x := range alreadyRows(foreign(r.Plan.Already), s.Name) {
+		for _, x := range alreadyRows(foreign(r.Plan.Already), s.Name, false) {
 			rows = append(rows, row{cells: append([]string{s.Name}, x.cells...)})
 		}
 	}
@@ -304,7 +310,7 @@ func implementationBlock(p *page, r record.Record) {
 	p.block("Implementation plan")
 	command := fmt.Sprintf("preflight apply %s --approve %.12s", printable.Argument(typed(r)), r.Change.PlanSHA256)
 	if len(r.Plan.Changes) == 0 {
-		p.line("Nothing is added. This runs the test plan:")
+		p.para("", "Nothing is added. This runs the test plan; on "+where(r)+", type:")
 		p.line("")
 		p.line("  " + command)
 		if len(joining(r)) > 0 {
@@ -314,7 +320,7 @@ func implementationBlock(p *page, r record.Record) {
 	} else if r.Change.PlanSHA256 == "" {
 		p.line("Nothing can be added yet: there is no plan that could be approved.")
 	} else {
-		p.line("1. On " + workstation(r) + ", type:")
+		p.para("1. ", "On "+where(r)+", type:")
 		p.line("")
 		p.line("     " + command)
 		p.line("")
@@ -388,7 +394,11 @@ func serverLine(r record.Record, name string) string {
 func probes(p *page, r record.Record) {
 	p.line("What the tests send, so that nobody takes it for an attack:")
 	item := func(s string) { p.para("- ", s) }
-	when := "before the rules are added (baseline), right after they are, "
+	rules := len(r.Plan.Changes) > 0
+	when := "with preflight apply, "
+	if rules {
+		when = "before the rules are added (baseline), right after they are, "
+	}
 	if len(joining(r)) > 0 {
 		when += "before and after the join, "
 	}
@@ -403,7 +413,13 @@ func probes(p *page, r record.Record) {
 		item("Only services that listen already are dialled: the site file forbids listeners of our own.")
 		return
 	}
-	item("Before the rules are in, only services that listen already are dialled. After it, on a port that nobody uses yet, the target's powershell.exe listens for some seconds and answers with a key; it never takes a port that is in use, or is about to be.")
+	before := ""
+	if rules {
+		before = "Before the rules are in, only services that listen already are dialled. After it, on"
+	} else {
+		before = "On"
+	}
+	item(before + " a port that nobody uses yet, the target's powershell.exe listens for some seconds and answers with a key; it never takes a port that is in use, or is about to be.")
 }
 
 // ends are nodes with their addresses.
@@ -519,7 +535,7 @@ func backOutBlock(p *page, r record.Record) {
 		joinBackOut(p, r, false)
 		return
 	}
-	p.para("", "One command takes back every rule of this run that is still as it was left, and no other:")
+	p.para("", "On "+where(r)+", one command takes back every rule of this run that is still as it was left, and no other:")
 	p.line("")
 	confirmed := ""
 	if slices.ContainsFunc(r.Servers, func(s record.Server) bool { return s.Phase == "joined" }) {
@@ -556,10 +572,17 @@ func backOutBlock(p *page, r record.Record) {
 
 func resultBlock(p *page, r record.Record) {
 	p.block("Result")
-	p.para("", Outcome(r))
-	if e := last(r).Error; e != "" {
-		p.para("  ", e)
+	stands := standingOf(r)
+	for i, l := range stands.lines() {
+		if i > 0 {
+			l.text = l.what + ": " + l.text
+		}
+		p.para("", l.text)
+		if e := last(stands.at).Error; i == 0 && e != "" {
+			p.para("  ", e)
+		}
 	}
+	undoing := doing(stands.at) == "backout"
 	if len(r.Plan.Changes) > 0 {
 		p.line("")
 		p.line("Rules")
@@ -570,7 +593,7 @@ func resultBlock(p *page, r record.Record) {
 			if done.EndedAt != nil {
 				when = moment(*done.EndedAt)
 			}
-			if m := removal(r, done); m != nil {
+			if m := removal(r, done); m != nil && (undoing || m.State != record.NotTried) {
 				words = removalState(m.State, m.Error)
 				if m.State != record.Removed && m.State != record.Absent {
 					words = State(done, true) + "; " + words
@@ -578,9 +601,9 @@ func resultBlock(p *page, r record.Record) {
 				if m.EndedAt != nil {
 					when = moment(*m.EndedAt)
 				}
-			} else if doing(r) == "backout" && (done.State == record.Done || done.State == record.Started || done.State == record.InDoubt) {
+			} else if undoing && (done.State == record.Done || done.State == record.Started || done.State == record.InDoubt) {
 				words += "; " + removalState("", "")
-			} else if doing(r) == "backout" && done.State == record.There {
+			} else if undoing && done.State == record.There {
 				words += ", so it stays"
 			}
 			rows = append(rows, row{cells: []string{c.Server, checks.List(c.Ports, ","), words + after(": ", done.Error), when}})

@@ -29,11 +29,14 @@ func last(r record.Record) record.Command {
 func Named(r record.Record) string { return printable.Argument(typed(r)) }
 
 // Word is how the last command ended, in one or two words.
-func Word(r record.Record) string {
+func Word(r record.Record) string { return word(r, takenNow(r)) }
+
+// word is it where some rims are spoken of.
+func word(r record.Record, which []taken) string {
 	if c := last(r); c.Name != "" && c.EndedAt == nil {
 		return "cut off"
 	}
-	if s := joinWord(r); s != "" {
+	if s := joinWord(r, which); s != "" {
 		return s
 	}
 	undoing := doing(r) == "backout"
@@ -67,19 +70,24 @@ func Word(r record.Record) string {
 }
 
 // Outcome is how the last command ended, in one line.
-func Outcome(r record.Record) string {
-	if doing(r) == "backout" && Word(r) == "taken back" {
-		return summary(r)
+func Outcome(r record.Record) string { return outcome(r, takenNow(r)) }
+
+// outcome is it where some rims are spoken of.
+func outcome(r record.Record, which []taken) string {
+	if doing(r) == "backout" && word(r, which) == "taken back" {
+		return summary(r, which)
 	}
-	return Word(r) + ": " + summary(r)
+	return word(r, which) + ": " + summary(r, which)
 }
 
-func summary(r record.Record) string {
+func summary(r record.Record, which []taken) string {
 	v := r.Verdict
-	if s := joinSummary(r); s != "" {
+	if s := joinSummary(r, which); s != "" {
 		return s
 	}
 	switch doing(r) {
+	case "verify":
+		return v.Summary + after("; ", takenBackOn(r))
 	case "check":
 		if last(r).Error != "" {
 			break

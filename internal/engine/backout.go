@@ -42,8 +42,8 @@ func (e *Engine) BackOut(ctx context.Context, confirmed bool) error {
 		}
 		return stopped("no server could be signed in to, so nothing was taken back")
 	}
-	if rim, why := e.cutsOff(todo); rim != "" && !confirmed {
-		return fmt.Errorf("%w: taking the rules back cuts off %s, which %s", ErrUnconfirmed, rim, why)
+	if rims := e.cutsOff(todo); len(rims) > 0 && !confirmed {
+		return fmt.Errorf("%w: taking the rules back cuts off %s", ErrUnconfirmed, strings.Join(rims, ", and "))
 	}
 	var broke firstError
 	each(todo, func(server string, changes []record.PlannedChange) {
@@ -58,8 +58,8 @@ func (e *Engine) BackOut(ctx context.Context, confirmed bool) error {
 	return nil
 }
 
-// cutsOff finds a rim that runs, or may, and that rules to be taken back are for.
-func (e *Engine) cutsOff(todo map[string][]record.PlannedChange) (rim, why string) {
+// cutsOff finds the rims that run, or may, and that rules to be taken back are for, and says of each why.
+func (e *Engine) cutsOff(todo map[string][]record.PlannedChange) (rims []string) {
 	for _, n := range e.Site.Rims() {
 		at, known := e.sourceOf(n.Name)
 		affected := slices.ContainsFunc(todo[e.Site.Central().Name], func(c record.PlannedChange) bool {
@@ -74,14 +74,14 @@ func (e *Engine) cutsOff(todo map[string][]record.PlannedChange) (rim, why strin
 		f, inspected := e.facts[n.Name]
 		switch {
 		case !inspected:
-			return n.Name, "may be running: it was not inspected"
+			rims = append(rims, n.Name+", which may be running: it was not inspected")
 		case f.Phase() == facts.Joined:
-			return n.Name, "is running"
+			rims = append(rims, n.Name+", which is running")
 		case f.Phase() == facts.PhaseUnknown && f.Runs("QlikSenseRepositoryService"):
-			return n.Name, "may be running: the state of its repository service is not known (" + cmp.Or(f.State.Unknown, f.State.V.String()) + ")"
+			rims = append(rims, n.Name+", which may be running: the state of its repository service is not known ("+cmp.Or(f.State.Unknown, f.State.V.String())+")")
 		}
 	}
-	return "", ""
+	return rims
 }
 
 // sourceOf is the address from which a rim dials the central node, as it was seen now or in an earlier command of the run.

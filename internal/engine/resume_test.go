@@ -288,11 +288,12 @@ func TestBackOutOutage(t *testing.T) {
 	l := newLab(t, 2)
 	dir, _ := applied(t, l)
 	before := l.Host("qs-central").Rules("local")
+	l.Host("qs-rim1").SetState(2)
 	l.Host("qs-rim2").SetState(2)
 	r := resume(t, l, dir, "backout", winRM(l, l.Password()))
 	err := r.BackOut(t.Context(), false)
-	if !errors.Is(err, engine.ErrUnconfirmed) || !strings.Contains(err.Error(), "qs-rim2, which is running") {
-		t.Errorf("BackOut = %v; want ErrUnconfirmed that names qs-rim2", err)
+	if !errors.Is(err, engine.ErrUnconfirmed) || !strings.HasSuffix(err.Error(), "cuts off qs-rim1, which is running, and qs-rim2, which is running") {
+		t.Errorf("BackOut = %v; want ErrUnconfirmed that names both rims", err)
 	}
 	if rec := r.end(t, err); rec.Verdict.ExitCode != record.ExitUsage {
 		t.Errorf("exit code %d, want 2", rec.Verdict.ExitCode)
