@@ -32,6 +32,9 @@ func line(e record.Event) string {
 	case record.ServerInspected:
 		return fmt.Sprintf("  %s: %s", e.Server, Inspected(e.Facts.Windows, e.Facts.Release()))
 	case record.Planned:
+		if len(e.Changes)+len(e.Already)+len(e.Blocked) == 0 {
+			return "  nothing to compare: no server's rules could be read"
+		}
 		return "  " + checks.Count(len(e.Changes), "rule", "rules") + " to add" + stands(e.Already, e.Blocked) + after("; digest ", fmt.Sprintf("%.12s", e.SHA256))
 	case record.Replanned:
 		s := "  planned again" + strings.Replace(stands(e.Already, e.Blocked), ",", ":", 1)

@@ -43,14 +43,14 @@ func drafting(t testing.TB, answers ...string) wizard.Wizard {
 }
 
 // toRelease are answers up to the release.
-var toRelease = []string{"new", "finance-bi", "qs-central.corp.example", "qs-rim1.corp.example", "", `CORP\qs-admin`, "", ""}
+var toRelease = []string{"new", "finance-bi", "qs-central.corp.example", "qs-rim1.corp.example", "", `CORP\qs-admin`, ""}
 
 // TestMaking: a new site is asked for with keys alone, there is a way back, and then it is the chosen one.
 func TestMaking(t *testing.T) {
 	t.Parallel()
 	m := still(drafting(t), termenv.Ascii, full).do(80, 24, "n")
 	for _, keys := range [][]string{
-		{"f", "enter"}, {"c", "enter"}, {"r", "enter"}, {"enter"}, {"u", "enter"}, {"h"}, {"b"}, {"s"}, {"t"}, {"o"}, {"m", "a", "y", "enter"}, {"enter"}, {"enter"},
+		{"f", "enter"}, {"c", "enter"}, {"r", "enter"}, {"enter"}, {"u", "enter"}, {"t"}, {"o"}, {"m", "a", "y", "enter"}, {"enter"}, {"enter"},
 		{"enter"}, {"ctrl+u", "t", "a", "k", "e", "n", ".", "y", "a", "m", "l", "enter"},
 	} {
 		m.do(80, 24, keys...)
@@ -65,5 +65,24 @@ func TestMaking(t *testing.T) {
 	m.do(80, 24, "shift+tab")
 	if screen := m.View(); !strings.Contains(screen, "> 1  finance-bi") {
 		t.Errorf("back from the sign-in:\n%s", screen)
+	}
+}
+
+// TestNothingProposed: where no release is proposed, enter alone writes none; the arrows and the keys choose one.
+func TestNothingProposed(t *testing.T) {
+	t.Parallel()
+	m := still(drafting(t, toRelease...), termenv.Ascii, full).do(80, 24, "enter")
+	if screen := m.View(); !strings.Contains(screen, "error: choose one") || strings.Contains(screen, "> 1  1.0.2") || !strings.Contains(screen, "Which release") {
+		t.Fatalf("enter alone:\n%s", screen)
+	}
+	if m.do(80, 24, "down"); m.option != 0 || m.failed != nil || !strings.Contains(m.View(), "> 1  1.0.2") {
+		t.Errorf("down leads to %d:\n%s", m.option, m.View())
+	}
+	if m.do(80, 24, "down", "enter", "shift+tab"); !strings.Contains(m.View(), "> 2  2.x") {
+		t.Errorf("2.x is not what was chosen:\n%s", m.View())
+	}
+	m = still(drafting(t, toRelease...), termenv.Ascii, full)
+	if m.do(80, 24, "up", "enter", "shift+tab"); !strings.Contains(m.View(), "> 1  1.0.2") {
+		t.Errorf("1.0.2 is not what was chosen:\n%s", m.View())
 	}
 }

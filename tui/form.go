@@ -233,12 +233,21 @@ func optionKey(q wizard.Question, i int) string {
 	return ""
 }
 
-// chosenOption is the answer that enter gives to a list.
+// chosenOption is the answer that enter gives to a list, "" if none is chosen.
 func (m *model) chosenOption(q wizard.Question) string {
-	if m.option < len(q.Options) {
+	if m.option >= 0 && m.option < len(q.Options) {
 		return q.Options[m.option].Name
 	}
 	return ""
+}
+
+// use answers a list with what is chosen. Where nothing is proposed, enter alone must not answer.
+func (m *model) use(q wizard.Question) {
+	if m.option < 0 {
+		m.failed = errors.New("choose one: with the arrows, or with the key before it")
+		return
+	}
+	m.answer(m.chosenOption(q))
 }
 
 // signIn is the form of everything that is asked for to sign in; one field of it is being written.

@@ -133,10 +133,14 @@ func (m *model) beneath(b body, s shape) []binding {
 		choose := func(i int) func() tea.Cmd {
 			return act(func() { m.option, m.failed = max(0, min(i, len(q.Options)-1)), nil })
 		}
+		use := bind(answers, "enter", "use", act(func() { m.use(q) }), "enter")
+		if m.option < 0 {
+			use = quiet(use.do, "enter") // which says what to do first
+		}
 		keys = append(keys,
 			bind(moving, "arrows", "choose", choose(m.option-1), "up", "k"), quiet(choose(m.option+1), "down", "j"),
 			quiet(choose(0), "home"), quiet(choose(len(q.Options)-1), "end"),
-			bind(answers, "enter", "use", act(func() { m.answer(m.chosenOption(q)) }), "enter"))
+			use)
 		keys = append(keys, m.reading(b, s)...)
 		if len(m.choices(b)) > 0 {
 			keys = append(keys, m.paging(b)...)

@@ -43,7 +43,7 @@ type model struct {
 	asked    any // what tells the question that the answer below is for from any other
 	field    field
 	typing   bool  // keys go to the field
-	option   int   // of a list
+	option   int   // of a list, -1 if none is chosen
 	failed   error // why the last answer was not taken
 	answered time.Time
 
@@ -214,7 +214,7 @@ func (m *model) pose() {
 		m.field.set(q.Default, false)
 	}
 	m.field.secret = q.Kind == wizard.Secret
-	m.option = max(0, slices.IndexFunc(q.Options, func(o wizard.Option) bool { return o.Name == q.Default }))
+	m.option = slices.IndexFunc(q.Options, func(o wizard.Option) bool { return o.Name == q.Default })
 }
 
 // answer answers what is asked.

@@ -405,7 +405,7 @@ func TestAsk(t *testing.T) {
 		t.Errorf("the answer is %q, %v", a.text, a.err)
 	}
 	s.asks("clicked")
-	s.shows("Is it done in the QMC?", "> y  yes")
+	s.shows("Is it done in the QMC?", "  y  yes") // neither is proposed
 	s.hides("b back")
 	stopAsking()
 	if a := <-got; !errors.Is(a.err, context.Canceled) {

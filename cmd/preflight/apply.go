@@ -31,7 +31,7 @@ is added. Run again after a failure, it adds only what is still missing.`,
 			if err != nil {
 				return err
 			}
-			if err := approve(j.Dir(), r, digest); err != nil {
+			if err := approve(args[0], j.Dir(), r, digest); err != nil {
 				return errors.Join(err, j.Close())
 			}
 			w, err := a.goOn(cmd, j, r)
@@ -48,19 +48,25 @@ is added. Run again after a failure, it adds only what is still missing.`,
 	return cmd
 }
 
-// approve tells whether a digest is that of a run's plan, and the plan's file still what was planned.
-func approve(dir string, r record.Record, digest string) error {
-	const hint = "the digest of the approved plan stands in its ticket: --approve 9f2c41d07ab3"
+// approve tells whether a digest is that of a run's plan, and the plan's file still what was planned. asked is how the run
+// was named. No hint says the digest: it comes from whoever approved the plan.
+func approve(asked, dir string, r record.Record, digest string) error {
+	run := r.Run.ID
+	if asked == "last" {
+		run += " (last)"
+	}
+	stands := "in ticket.txt: preflight report " + printable.Argument(nameOf(dir)) + " -o ticket"
 	digest = strings.ToLower(digest)
 	switch {
 	case r.Change.PlanSHA256 == "":
 		return usage("preflight plan -f "+printable.Argument(r.Run.SiteFile), "the run %s has no plan", r.Run.ID)
 	case digest == "":
-		return usage(hint, "--approve is missing")
+		return usage("write --approve and the digest that the approved ticket quotes; that of this run stands "+stands, "--approve is missing for %s", run)
 	case len(digest) < 12 || len(digest) > 64 || strings.Trim(digest, "0123456789abcdef") != "":
-		return usage(hint, "--approve %q is not a digest: 12 to 64 characters of 0-9 and a-f", digest)
+		return usage("write the digest that the approved ticket quotes; that of this run stands "+stands, "--approve %q is not a digest: 12 to 64 characters of 0-9 and a-f", digest)
 	case !strings.HasPrefix(r.Change.PlanSHA256, digest):
-		return usage("apply the run that was approved, or have this one approved", "--approve %s is not the digest of this run's plan", digest)
+		return usage("name the run that was approved, or have this one approved: its digest stands "+stands,
+			"--approve %s is not the digest of the plan of %s", digest, run)
 	}
 	text, err := os.ReadFile(filepath.Join(dir, engine.PlanFile))
 	if err != nil {

@@ -386,11 +386,13 @@ func TestApprove(t *testing.T) {
 	run, digest := filepath.Join(s.runs, r.Run.ID), r.Change.PlanSHA256
 	other := strings.Map(func(c rune) rune { return '0' + ('f'-c)%10 }, digest)
 	for _, test := range []struct{ digest, says string }{
-		{"", "--approve is missing"}, {digest[:11], "is not a digest"}, {digest + "0", "is not a digest"}, {"yes", "is not a digest"},
-		{other[:12], "is not the digest of this run's plan"}, {digest[:63] + "g", "is not a digest"},
+		{"", "--approve is missing for " + r.Run.ID + "\n"}, {digest[:11], "is not a digest"}, {digest + "0", "is not a digest"}, {"yes", "is not a digest"},
+		{other[:12], "is not the digest of the plan of " + r.Run.ID + "\n"}, {digest[:63] + "g", "is not a digest"},
 	} {
 		if o := s.run(t, 2, "apply", run, "--approve", test.digest); !strings.Contains(o.stderr, test.says) {
 			t.Errorf("--approve %q: %s; want %q", test.digest, o.stderr, test.says)
+		} else if strings.Contains(o.stderr, digest[:12]) != strings.HasPrefix(test.digest, digest[:12]) || !strings.Contains(o.stderr, "report "+run+" -o ticket\n") {
+			t.Errorf("--approve %q: the hint says the digest, or not where it stands: %s", test.digest, o.stderr)
 		}
 	}
 	plan := filepath.Join(run, "plan.json")

@@ -27,7 +27,7 @@ and scenarios. In PowerShell, for this window or in the profile for every one:
 
   preflight completion powershell | Out-String | Invoke-Expression
 
-in bash, fish and zsh:
+in bash, where it needs the package bash-completion, in fish and in zsh:
 
   source <(preflight completion bash)
   preflight completion fish | source
@@ -73,7 +73,7 @@ func (a *app) complete(root *cobra.Command) {
 			}
 			return all
 		},
-		"transport": fixed("https", "http"),
+		"transport": fixed("https"),
 	}
 	arguments := map[string]proposals{
 		"RUN":         a.runNames,

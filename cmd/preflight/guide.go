@@ -79,6 +79,9 @@ func (a *app) wizard(cmd *cobra.Command, f wizardFlags) error {
 	g := &guide{app: a}
 	// The lab is what an empty folder proposes: it needs no answer and touches nothing real.
 	setup := wizard.Setup{Candidates: append(a.candidates("."), labCandidate(site.Site{})), Open: open, New: newSite(), File: f.file}
+	if err := checkTicket(f.ticket); err != nil {
+		return err
+	}
 	if cmd.Flags().Changed("ticket") {
 		setup.Ticket = &f.ticket
 	}
@@ -213,7 +216,7 @@ func (g *guide) begin(w *session, action wizard.Action, with wizard.Answers) err
 	if action != wizard.DoPlan || same {
 		w.journal = g.last.journal
 		if r := g.last.Record(); action == wizard.DoApply {
-			if err := approve(w.journal.Dir(), r, r.Change.PlanSHA256); err != nil {
+			if err := approve(w.name(), w.journal.Dir(), r, r.Change.PlanSHA256); err != nil {
 				return err
 			}
 		}
@@ -233,6 +236,9 @@ func (g *guide) begin(w *session, action wizard.Action, with wizard.Answers) err
 		g.site, g.ticket = with.Candidate, with.Ticket
 	}
 	w.SiteFile = with.Candidate.File
+	if w.rim = with.Rim; action == wizard.DoJoin && !with.ByHand {
+		w.qrs = qrsFlags{auth: "certificate", cert: with.Certificate, key: with.Key}
+	}
 	if g.site.Simulated && times == nil {
 		w.Times = loopback
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -37,7 +38,7 @@ is there is not written over, unless --force says so.
 
   preflight init
   preflight init --site finance-bi --central qs-central.corp.example \
-      --rim qs-rim1.corp.example --user 'CORP\qs-admin' --release may-2021 \
+      --rim qs-rim1.corp.example --user qs-admin --release may-2021 \
       --out finance-bi.yaml
 
 With --connect the servers are signed in to and looked at first, which changes nothing on them: release and services are
@@ -48,7 +49,7 @@ proposed as they are installed, and a flag that differs from them wins and is po
 	given := map[string]string{"name": "site", "central": "central", "user": "user", "transport": "transport", "ca": "ca", "release": "release", "clients": "clients"}
 	f.String("site", "", "name of the site")
 	f.String("central", "", "host name of the central node, as the rims dial it, or NAME=HOST")
-	f.String("user", "", `account that signs in, as CORP\qs-admin; an administrator on every server`)
+	f.String("user", "", "local account that signs in, as qs-admin; an administrator on every server")
 	f.String("transport", "", "https; over http nobody is signed in so far (default https)")
 	f.String("ca", "", "PEM file of the CA that signed the servers' certificates (default: this machine's)")
 	f.String("release", "", "installed release of Qlik Sense, as may-2021 or 1.0.2")
@@ -129,6 +130,7 @@ func (m making) fill(ctx context.Context, d wizard.Draft) (wizard.Draft, error) 
 	p := m.app.prompts(func() {})
 	var looked []site.WinRM
 	for {
+		d = m.hear(d)
 		if servers := dialled(d.Site()); m.connect && d.Ready() && !slices.Equal(servers, looked) {
 			found, err := m.look(ctx, d.Site())
 			if err != nil {
@@ -152,6 +154,17 @@ func (m making) fill(ctx context.Context, d wizard.Draft) (wizard.Draft, error) 
 		}
 		d = next
 	}
+}
+
+// hear says what there is to say of an answer.
+func (m making) hear(d wizard.Draft) wizard.Draft {
+	note, d := d.Heard()
+	if note != "" {
+		var b strings.Builder
+		para(&b, "", "note: "+printable.Line(note))
+		io.WriteString(m.app.stderr, b.String())
+	}
+	return d
 }
 
 // dialled is how each server of a site is reached.
@@ -233,14 +246,12 @@ func drafting() wizard.DraftSetup {
 
 // release is the catalogue's release that a text means: by its own name, or by the one that Windows lists it under.
 func release(text string) (string, error) {
-	if name, ok := ports.FromDisplayName(text); ok {
-		text = name
+	r, err := ports.Named(text)
+	var unknown *ports.UnknownRelease
+	if errors.As(err, &unknown) {
+		return "", &site.Mistake{Text: fmt.Sprintf("%q is not in the port catalogue", unknown.Release), Hint: unknown.Hint}
 	}
-	text = strings.ToLower(text)
-	if _, err := ports.Lookup(text); err != nil {
-		return "", &site.Mistake{Text: err.Error(), Hint: "preflight ports lists the entries"}
-	}
-	return text, nil
+	return r.For, err
 }
 
 // textOf is a draft as the file of that name. The CA's file, named from here, is written relative to it.

@@ -22,10 +22,10 @@ func TestInitOnTerminal(t *testing.T) {
 	}
 	v := inLines(t, s.reached(t)...)
 	for _, asked := range [][2]string{
-		{"How do the servers take WinRM", ""}, {"Password of", s.Password()}, {"Which release", ""}, {"The services of qs-central", "b"}, {"to go back [1.0.2]", ""},
+		{"Password of", s.Password()}, {"Which release", ""}, {"The services of qs-central", "b"}, {"[1.0.2]", ""},
 		{"The services of qs-central", "repository proxy"}, {"The services of qs-rim1", "repository proxy"}, {"The networks of", "any"}, {"The name of the new file", taken}, {"already exists", file},
 	} {
-		v.shows(asked[0])
+		v.tells(asked[0])
 		v.types(asked[1] + "\r")
 	}
 	text := v.ends(0)

@@ -25,6 +25,17 @@ import (
 // qrsFlags say how the central node's repository service is asked.
 type qrsFlags struct{ auth, cert, key, ca string }
 
+// typed are the flags of a join of a rim, as they have to be typed.
+func (q qrsFlags) typed(rim string) string {
+	s := " --rim " + printable.Argument(rim)
+	for _, f := range [][2]string{{"auth", q.auth}, {"cert", q.cert}, {"key", q.key}, {"ca", q.ca}} {
+		if f[1] != "" {
+			s += " --qrs-" + f[0] + " " + printable.Argument(f[1])
+		}
+	}
+	return s
+}
+
 func (a *app) joinCommand() *cobra.Command {
 	var rim string
 	var q qrsFlags
@@ -53,7 +64,7 @@ everything in the site; it is never sent anywhere, and root.pem beside it proves
 			}
 			rim, err := toJoin(r, rim)
 			if err == nil && r.Change.Approval == nil {
-				err = usage(fmt.Sprintf("preflight apply %s --approve %.12s, once that is approved", printable.Argument(args[0]), r.Change.PlanSHA256),
+				err = usage(fmt.Sprintf("preflight apply %s --approve DIGEST, once that is approved; its digest stands in ticket.txt", printable.Argument(args[0])),
 					"the plan of %s has not been approved and applied: a join is part of the same change", r.Run.ID)
 			}
 			var by engine.Joining
@@ -70,6 +81,7 @@ everything in the site; it is never sent anywhere, and root.pem beside it proves
 			if by.QRS == nil {
 				by.Person = person{a.prompts(w.told.flush).Ask}
 			}
+			w.rim, w.qrs = rim, q
 			ctx := cmd.Context()
 			return w.do(ctx, w.joining(ctx, rim, by)...)
 		},

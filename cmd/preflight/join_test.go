@@ -261,6 +261,22 @@ func TestQRSExpired(t *testing.T) {
 	}
 }
 
+// TestLabText: of a lab with several rims the join of each is said as it has to be typed.
+func TestLabText(t *testing.T) {
+	t.Parallel()
+	s := newLab(t, lab.Options{Rims: 2})
+	run, _ := s.journey(t)
+	in, err := siteOf(s.Lab)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.ReplaceAll(labText(s.files, in), "join last", "join "+run)
+	o := s.pasted(t, 0, text, `(?s)^  .*`)
+	says(t, o.stdout, "qs-rim2 is running")
+	o = s.pasted(t, 0, o.stdout, `^next +`)
+	says(t, o.stdout, "qs-rim1 is running")
+}
+
 // TestJoinRefused: another site's client certificate is told from a root that is not this site's.
 func TestJoinRefused(t *testing.T) {
 	t.Parallel()
@@ -276,6 +292,8 @@ func TestJoinRefused(t *testing.T) {
 		o := s.run(t, 3, "join", run, "--rim", "qs-rim1", "--qrs-auth", "certificate", "--qrs-cert", other.files.QRSCert, "--qrs-key", other.files.QRSKey, "--qrs-ca", test.root)
 		says(t, o.stderr, "error: qs-rim1: create the node: ", test.says)
 		says(t, o.stdout, "FAIL     join.complete")
+		again := s.pasted(t, 3, o.stderr, `^hint: .*, and run the same again: `) // with the certificate, and not by hand
+		says(t, again.stderr, "error: qs-rim1: create the node: ", test.says)
 		checkSteps(t, s.last(t), "qs-rim1", "failed")
 		if f := s.last(t).Verdict.Flows; f.Proven != f.Total {
 			t.Errorf("what was proven before counts no more: %+v", f)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/qlik-preflight/preflight/internal/lab"
 	"github.com/qlik-preflight/preflight/internal/printable"
+	"github.com/qlik-preflight/preflight/internal/site"
 )
 
 // scenarioFlag adds the flag that chooses what is wrong with a simulated site.
@@ -45,8 +46,12 @@ DIR. The other commands work on it from another terminal. There is no QMC: a joi
 			if dir == "" {
 				return usage("preflight lab --write lab", "--write is missing: where should the site file go?")
 			}
-			if _, err := lookUp(o.Release); err != nil {
+			var err error
+			if o.Release, err = releaseFlag(o.Release); err != nil {
 				return err
+			}
+			if cmd.Flags().Changed("rims") && o.Rims == 0 {
+				return usage("write at least 1, or leave it out", "--rims 0: a lab has at least one rim node")
 			}
 			l, err := startLab(o)
 			if err != nil {
@@ -59,19 +64,13 @@ DIR. The other commands work on it from another terminal. There is no QMC: a joi
 				return usage("name another folder with --write", "%w", err)
 			}
 			if err != nil {
+				return usage("name a folder that can be made and written", "--write %s: %w", dir, cause(err))
+			}
+			s, err := siteOf(l)
+			if err != nil {
 				return err
 			}
-			err = a.show(fmt.Sprintf(`A simulated site runs on this machine; it touches nothing real. ctrl+c ends it.
-In another terminal:
-
-  export %s=%s
-  preflight check -f %s
-
-(on Windows: $env:%[1]s = '%[4]s')
-A rim is joined with:
-
-  preflight join last --qrs-auth certificate --qrs-cert %[5]s --qrs-key %[6]s
-`, passwordFile, printable.Argument(files.Password), printable.Argument(files.Site), files.Password, printable.Argument(files.QRSCert), printable.Argument(files.QRSKey)), struct {
+			err = a.show(labText(files, s), struct {
 				Site     string `json:"site_file"`
 				CA       string `json:"ca_file"`
 				Password string `json:"password_file"`
@@ -95,4 +94,22 @@ A rim is joined with:
 	cmd.Flags().StringVar(&dir, "write", "", "the folder for the site file; it is made if it is missing")
 	scenarioFlag(cmd, &o)
 	return cmd
+}
+
+// labText says what to type for a lab that runs.
+func labText(f lab.Files, s site.Site) string {
+	text := fmt.Sprintf(`A simulated site runs on this machine; it touches nothing real. ctrl+c ends it.
+In another terminal:
+
+  export %s=%s
+  preflight check -f %s
+
+(on Windows: $env:%[1]s = '%[4]s')
+Once a plan is applied, a rim is joined with:
+
+`, passwordFile, printable.Argument(f.Password), printable.Argument(f.Site), f.Password)
+	for _, rim := range s.Rims() {
+		text += "  preflight join last" + qrsFlags{auth: "certificate", cert: f.QRSCert, key: f.QRSKey}.typed(rim.Name) + "\n"
+	}
+	return text
 }

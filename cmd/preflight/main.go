@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -130,6 +131,7 @@ change ticket.
 	root.SetErr(a.stderr)
 	root.SetHelpFunc(a.help)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{error: err} })
+	root.SuggestionsMinimumDistance = 2 // of what noArguments proposes
 	root.CompletionOptions.DisableDefaultCmd = true
 	flags := root.PersistentFlags()
 	flags.StringVarP(&a.format, "output", "o", "text", "format of the result: text, json or jsonl")
@@ -147,7 +149,11 @@ change ticket.
 
 func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usage("", "%s: unexpected argument %q", cmd.CommandPath(), args[0])
+		hint := ""
+		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+			hint = "did you mean " + cmd.CommandPath() + " " + strings.Join(near, ", or "+cmd.CommandPath()+" ") + "?"
+		}
+		return usage(hint, "%s: unexpected argument %q", cmd.CommandPath(), args[0])
 	}
 	return nil
 }

@@ -1,6 +1,13 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/qlik-preflight/preflight/internal/site"
+	"github.com/qlik-preflight/preflight/internal/wizard"
+)
 
 func (a *app) planCommand() *cobra.Command {
 	var file, ticket string
@@ -12,6 +19,9 @@ changes nothing on the servers. The run's folder gets plan.json, whose SHA-256 i
 paste into the change form, and backout/, PowerShell that takes everything back.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkTicket(ticket); err != nil {
+				return err
+			}
 			w, err := a.begin(cmd, file, ticket)
 			if err != nil {
 				return err
@@ -25,4 +35,13 @@ paste into the change form, and backout/, PowerShell that takes everything back.
 	a.runsFlag(cmd)
 	a.passwordFlag(cmd)
 	return cmd
+}
+
+// checkTicket checks what --ticket names.
+func checkTicket(text string) error {
+	var wrong *site.Mistake
+	if errors.As(wizard.CheckTicket(text), &wrong) {
+		return usage(wrong.Hint, "--ticket: %s", wrong.Text)
+	}
+	return nil
 }

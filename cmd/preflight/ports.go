@@ -15,12 +15,12 @@ import (
 )
 
 func (a *app) portsCommand() *cobra.Command {
-	var release, file string
+	var text, file string
 	cmd := &cobra.Command{
 		Use:   "ports [--release RELEASE | -f site.yaml]",
 		Short: "which ports a release needs, and who dials whom",
 		Long: `ports shows the port catalogue: its entries; with --release all that one of them has, for a release of its name, a version
-as 3.2.4 or a month as may-2021; with -f the flows of a site, as a list for whoever filters between its servers.
+as 3.2.4, a month as may-2021 or the name that Windows lists it under; with -f the flows of a site, as a list for whoever filters between its servers.
 It asks no server.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -39,7 +39,11 @@ It asks no server.`,
 				}
 				return a.show(v.text(), v)
 			case one:
-				r, err := lookUp(release)
+				name, err := releaseFlag(text)
+				if err != nil {
+					return err
+				}
+				r, err := ports.Lookup(name)
 				if err != nil {
 					return err
 				}
@@ -53,19 +57,19 @@ It asks no server.`,
 			return a.show(v.text(), v)
 		},
 	}
-	cmd.Flags().StringVar(&release, "release", "", "show what the catalogue has for this release")
+	cmd.Flags().StringVar(&text, "release", "", "show what the catalogue has for this release")
 	siteFlag(cmd, &file)
 	return cmd
 }
 
-// lookUp finds what the catalogue has for the release that --release names.
-func lookUp(release string) (ports.Release, error) {
-	r, err := ports.Lookup(release)
-	var unknown *ports.UnknownRelease
-	if errors.As(err, &unknown) {
-		return r, usage(unknown.Hint, "--release %q is not in the port catalogue", unknown.Release)
+// releaseFlag is the catalogue's release that --release means.
+func releaseFlag(text string) (string, error) {
+	name, err := release(text)
+	var mistake *site.Mistake
+	if errors.As(err, &mistake) {
+		return "", usage(mistake.Hint, "--release: %s", mistake.Text)
 	}
-	return r, err
+	return name, err
 }
 
 // portEntries are the entries of the catalogue, as JSON.

@@ -361,7 +361,7 @@ func TestPasted(t *testing.T) {
 
 	// What is refused says where to look, in the same way.
 	o = s.run(t, 2, "apply", "last", "--approve", strings.Repeat("0", 12))
-	says(t, o.stderr, "is not the digest of this run's plan")
+	says(t, o.stderr, "is not the digest of the plan of "+r.Run.ID+" (last)\n")
 	if err := os.Remove(filepath.Join(s.runs, r.Run.ID, "plan.json")); err != nil {
 		t.Fatal(err)
 	}

@@ -101,6 +101,13 @@ func (s *screen) shows(all ...string) string {
 	})
 }
 
+// tells waits until a text is on the screen, wherever the terminal breaks it.
+func (s *screen) tells(text string) {
+	s.t.Helper()
+	joined := func(text string) string { return strings.Join(strings.Fields(text), "") }
+	s.until(fmt.Sprintf("%q", text), func(now string) bool { return strings.Contains(joined(now), joined(text)) })
+}
+
 // hides waits until a text is no longer on the screen.
 func (s *screen) hides(text string) {
 	s.t.Helper()

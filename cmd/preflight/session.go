@@ -34,8 +34,10 @@ type session struct {
 	tell    func(record.Event) // is told what happens, if it is not nil
 	quiet   bool               // what happens does not go to standard error
 
-	confirmed bool // the operator said that a running rim may be cut off
-	wizard    bool // led through by questions
+	rim       string   // that joins
+	qrs       qrsFlags // how
+	confirmed bool     // the operator said that a running rim may be cut off
+	wizard    bool     // led through by questions
 	broke     error
 	filed     filed
 }
@@ -253,7 +255,7 @@ func (w *session) finish() error {
 		}
 	}
 	for _, hint := range w.hints(r, w.broke) {
-		fmt.Fprintf(w.app.stderr, "hint: %s\n", printable.Line(hint))
+		fmt.Fprintf(w.app.stderr, "hint: %s\n", printable.Text(hint)) // a command in it stays whole
 	}
 	switch code := r.Verdict.ExitCode; {
 	case code != record.ExitPartly && (w.filed.err != nil || kept != nil || wrote != nil):
@@ -329,12 +331,13 @@ func (w *session) trailer(r record.Record) string {
 	case w.command == "backout" && r.Verdict.ExitCode == record.ExitPassed:
 		for _, s := range r.Servers {
 			if s.Phase == facts.Joined && r.InPlace() == 0 && len(r.Changes) > 0 {
-				row("note", fmt.Sprintf("%s is a node of the site still, which these rules were for: take it out in the QMC, or apply again", s.Name))
+				row("note", s.Name+" is a node of the site still, which these rules were for:")
+				row("", "take it out in the QMC, or apply again")
 			}
 		}
 	case (w.command == "apply" || w.command == "join") && r.Verdict.ExitCode == record.ExitPassed:
 		for _, rim := range w.ToJoin() {
-			row("next", w.typed("join")+" --rim "+printable.Argument(rim))
+			row("next", w.typed("join")+w.qrs.typed(rim))
 		}
 	case w.command == "check" && r.Verdict.ExitCode == record.ExitFailed && len(r.Plan.Changes) > 0:
 		row("next", "preflight plan -f "+printable.Argument(w.SiteFile))
@@ -353,11 +356,14 @@ func (w *session) trailer(r record.Record) string {
 }
 
 // name is the run as it is named on a command line.
-func (w *session) name() string {
-	if dir := w.journal.Dir(); filepath.Dir(dir) != runsDefault {
+func (w *session) name() string { return nameOf(w.journal.Dir()) }
+
+// nameOf is the run in a folder as it is named on a command line.
+func nameOf(dir string) string {
+	if filepath.Dir(dir) != runsDefault {
 		return dir
 	}
-	return filepath.Base(w.journal.Dir())
+	return filepath.Base(dir)
 }
 
 // typed is a command on this run, as it has to be typed.
@@ -387,9 +393,9 @@ func (w *session) hints(r record.Record, broke error) []string {
 	switch {
 	case w.command != "join" || broke == nil:
 	case r.Verdict.ExitCode == record.ExitCancelled:
-		return []string{"to go on, run the same again: what is done is not done twice"}
+		return []string{"what is done is not done twice; to go on, run the same again: " + w.typed("join") + w.qrs.typed(w.rim)}
 	default:
-		return []string{"put that right, and run the same again: what is done is not done twice"}
+		return []string{"what is done is not done twice; put that right, and run the same again: " + w.typed("join") + w.qrs.typed(w.rim)}
 	}
 	if r.InPlace() > 0 && (broke != nil || r.Verdict.ExitCode == record.ExitPartly) && w.command == "apply" {
 		if hints == nil {

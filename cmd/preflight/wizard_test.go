@@ -171,6 +171,15 @@ func TestWizardTrouble(t *testing.T) {
 	}
 }
 
+// TestWizardJoinBroken: a join by certificate that broke off is gone on with by the command that is said.
+func TestWizardJoinBroken(t *testing.T) {
+	t.Parallel()
+	s, other := newLab(t, lab.Options{}), newLab(t, lab.Options{})
+	o := s.wizard(t, 3, s.Password(), "", "next", "next", "lab", "next", "certificate", other.files.QRSCert, other.files.QRSKey, "yes", "next", "leave")
+	again := s.pasted(t, 3, o.stderr, `^hint: .*, and run the same again: `)
+	says(t, again.stderr, "error: qs-rim1: create the node: asking the repository service")
+}
+
 // TestWizardChangedPlan: a plan that was changed between its review and its approval is not applied.
 func TestWizardChangedPlan(t *testing.T) {
 	t.Parallel()

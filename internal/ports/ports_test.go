@@ -1,6 +1,7 @@
 package ports
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"reflect"
@@ -206,7 +207,7 @@ const has = "it has 1.0.2, 2.x, 3.x, june-2017, april-2018, february-2019, augus
 
 func TestLookupUnknown(t *testing.T) {
 	for asked, near := range map[string]string{
-		"9.9\x1b[31m": "", "": "", "may": "", "2021": "", "smarch-2021": "", "q2-2021": "", "m-2021": "", "may-2017": "", "december-2025": "", "may-2026": "", "may-20211": "may-2021", "x": "",
+		"9.9\x1b[31m": "", "": "", "may": "", "2021": "", "smarch-2021": "", "q2-2021": "", "m-2021": "", "may-2017": "", "may-20211": "may-2021", "x": "",
 		"may2021": "may-2021", "May 2021": "may-2021", "2021-may": "may-2021", "Qlik Sense May 2021 Patch 3": "may-2021", "nov-2025": "november-2025",
 		"november 2025": "november-2025", "sept_2018": "september-2018", "may-2021-patch3": "may-2021",
 		"1.0": "1.0.2", "1": "1.0.2", "1.1": "1.0.2", "2": "2.x", "2.3": "2.x", "2.10": "2.x", "3.9.1": "3.x", "v3": "3.x", "4.0": "", "12.0": "",
@@ -226,10 +227,29 @@ func TestLookupUnknown(t *testing.T) {
 			t.Errorf("%q: %v", near, err)
 		}
 	}
+	for _, newer := range []string{"december-2025", "May-2026"} {
+		want := fmt.Sprintf("release %q is not in the port catalogue; write november-2025, the newest that is known, and compare with what the servers listen on", newer)
+		if _, err := Lookup(newer); err == nil || err.Error() != want {
+			t.Errorf("got %v\nwant %s", err, want)
+		}
+	}
 	s := two
 	s.Release = "9.9"
 	if flows, err := Flows(s); err == nil || flows != nil || !strings.Contains(err.Error(), "1.0.2") {
 		t.Errorf("Flows: got %v, %v", flows, err)
+	}
+}
+
+// TestNamed: a release is known by its own name, and by the one that Windows lists it under.
+func TestNamed(t *testing.T) {
+	for text, want := range map[string]string{
+		"Qlik Sense May 2021 Patch 3": "may-2021", "qlik sense 3.2.4": "3.2.4", " May-2021 ": "may-2021", "1.0.2": "1.0.2", "Qlik Sense May 2099": "", "QlikView 12": "",
+	} {
+		r, err := Named(text)
+		var unknown *UnknownRelease
+		if r.For != want || errors.As(err, &unknown) != (want == "") {
+			t.Errorf("%q: %q, %v; want %q", text, r.For, err, want)
+		}
 	}
 }
 

@@ -74,6 +74,14 @@ func Lookup(release string) (Release, error) {
 	return r, nil
 }
 
+// Named is Lookup for a release as somebody writes it: by its own name, or by the one that Windows lists it under.
+func Named(text string) (Release, error) {
+	if name, ok := FromDisplayName(text); ok {
+		text = name
+	}
+	return Lookup(strings.TrimSpace(text))
+}
+
 // entryFor is the name of the entry that answers for a release.
 func entryFor(release string) (string, bool) {
 	if slices.Contains(Names(), release) {
@@ -112,7 +120,12 @@ func unknown(release string) error {
 		return !ok
 	})
 	hint := fmt.Sprintf("it has %s, and every month from %s to %s, as may-2021", strings.Join(names, ", "), monthly[0], monthly[len(monthly)-1])
-	if near := near(release); near != "" {
+	last := monthly[len(monthly)-1]
+	asked, _ := when(strings.ToLower(release))
+	newest, _ := when(last)
+	if near := near(release); asked > newest {
+		hint = fmt.Sprintf("write %s, the newest that is known, and compare with what the servers listen on", last)
+	} else if near != "" {
 		hint = fmt.Sprintf("did you mean %s? %s", near, hint)
 	}
 	return &UnknownRelease{release, hint}

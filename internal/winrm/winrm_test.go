@@ -380,6 +380,12 @@ func TestCertificates(t *testing.T) {
 	if e.Certificate == nil || e.Certificate.SHA256 != known.Certificate.SHA256 || len(e.Certificate.Names) == 0 {
 		t.Errorf("the error shows certificate %+v, want %+v", e.Certificate, known.Certificate)
 	}
+	hints := strings.Join(e.Hints, "\n")
+	for _, typed := range []string{"ca: FILE", "--ca FILE", "pin: " + known.Certificate.Pin() + " ", "--pin " + e.Server + "=" + known.Certificate.Pin() + ")"} {
+		if !strings.Contains(hints, typed) {
+			t.Errorf("%q is not in the hints:\n%s", typed, hints)
+		}
+	}
 
 	name := ep
 	name.ServerName = "qs-rim1.corp.example"

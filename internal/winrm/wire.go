@@ -236,8 +236,8 @@ func (w *wire) certificateError(e *Error, unverified *tls.CertificateVerificatio
 	case errors.As(unverified, &unknown):
 		e.Err = fmt.Errorf("its certificate is signed by an authority not known here (subject %s, issuer %s, %s): %w", c.Subject, c.Issuer, c.Pin(), unverified.Err)
 		e.Hints = []string{
-			`give the certificate of the authority that signed it (a CA file)`,
-			`or compare the fingerprint on the server and pin it: ` + c.Pin(),
+			`write the PEM file of that authority's certificate into the site file, under winrm, as ca: FILE (with preflight init: --ca FILE)`,
+			`or compare the fingerprint on the server, then write under the node's winrm: pin: ` + c.Pin() + ` (with preflight init: --pin ` + w.server + `=` + c.Pin() + `)`,
 		}
 	case errors.As(unverified, &name):
 		e.Err = fmt.Errorf("its certificate is not for %s: it names %s", w.tls.ServerName, orNone(c.Names))

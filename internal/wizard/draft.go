@@ -39,6 +39,7 @@ type Draft struct {
 	site   site.Site
 	found  Found
 	file   string
+	note   string            // what there is to say at once of the last answer
 	said   map[string]string // answers as they were given, by question, to be proposed again
 	before []Draft           // what Back goes to
 }
@@ -51,7 +52,6 @@ const (
 	ofCentral
 	ofRims
 	ofUser
-	ofTransport
 	ofTrust
 	ofCA
 	ofRelease
@@ -63,7 +63,7 @@ const (
 )
 
 // ids are the questions of the topics.
-var ids = map[topic]string{ofName: "name", ofCentral: "central", ofRims: "rim", ofUser: "user", ofTransport: "transport", ofTrust: "trust",
+var ids = map[topic]string{ofName: "name", ofCentral: "central", ofRims: "rim", ofUser: "user", ofTrust: "trust",
 	ofCA: "ca", ofRelease: "release", ofAnother: "another release", ofServices: "services", ofClients: "clients", ofFile: "new file"}
 
 // How the servers' certificates are trusted.
@@ -80,7 +80,7 @@ var usual = []site.Service{site.Repository, site.Proxy, site.Engine, site.Schedu
 
 // NewDraft begins with what was given. A *GivenError says which of it cannot be an answer.
 func NewDraft(s DraftSetup) (Draft, error) {
-	d := Draft{setup: s, said: map[string]string{}}
+	d := Draft{setup: s, said: map[string]string{}, note: accountNote(strings.Join(s.Given["user"], ""))}
 	for _, id := range slices.Sorted(maps.Keys(s.Given)) { // of two mistakes the same is said each time
 		for _, text := range s.Given[id] {
 			if err := s.check(id, text); err != nil {
@@ -113,7 +113,7 @@ func (s DraftSetup) check(id, text string) (err error) {
 	case "user":
 		err = site.CheckUser(text)
 	case "transport":
-		_, err = transport().Check(text)
+		err = checkTransport(text)
 	case "ca":
 		err = s.CA(text)
 	case "pin":
@@ -128,6 +128,30 @@ func (s DraftSetup) check(id, text string) (err error) {
 		_, err = site.ReadClients(text)
 	}
 	return err
+}
+
+// checkTransport takes https alone, until signing in is sealed: a site file may name http, but nobody is signed in over it.
+func checkTransport(text string) error {
+	switch text {
+	case "https":
+		return nil
+	case "http":
+		return &site.Mistake{
+			Text: "over http nobody is signed in so far: the password would cross the network in clear",
+			Hint: "leave it out, which means https; a server gets its HTTPS listener with winrm quickconfig -transport:https",
+		}
+	}
+	return &site.Mistake{Text: fmt.Sprintf("%q is no transport", text), Hint: "leave it out, which means https"}
+}
+
+// accountNote says that an account cannot be signed in with yet, "" if it can: Basic is for a server's own accounts. It goes
+// once NTLM is in.
+func accountNote(user string) string {
+	domain, _, has := strings.Cut(user, `\`)
+	if (!has || domain == ".") && !strings.Contains(user, "@") {
+		return ""
+	}
+	return user + " names a domain. Windows takes such accounts by NTLM or Kerberos, with which preflight cannot sign in yet: use a local account of the servers, as qs-admin."
 }
 
 // ofNode splits NODE=VALUE; the node is "" where there is none.
@@ -163,6 +187,13 @@ func (d Draft) Ready() bool { return d.at >= ofRelease }
 func (d Draft) Found(f Found) Draft {
 	d.found = f
 	return d
+}
+
+// Heard is what there is to say at once of the last answer, "" for nothing, and the draft that does not say it again at its
+// next question.
+func (d Draft) Heard() (note string, rest Draft) {
+	note, d.note = d.note, ""
+	return note, d
 }
 
 // Done tells whether everything is answered.
@@ -201,6 +232,9 @@ func (d Draft) Question() (Question, bool) {
 	}
 	q := d.ask()
 	q.ID, q.Step = ids[d.at], Site
+	if d.note != "" {
+		q.Notes = append([]string{"Note: " + d.note}, q.Notes...)
+	}
 	if said := d.said[q.ID+" "+q.Of]; said != "" {
 		q.Default = said
 	}
@@ -224,10 +258,8 @@ func (d Draft) ask() Question {
 		return q
 	case ofUser:
 		return Question{Kind: Text, Text: "The account that signs in to the servers", Flag: "--user ACCOUNT", Notes: []string{
-			`An administrator on every server, as CORP\qs-admin, or qs-admin for a local account. Its password is asked for when it is needed, and is in no file.`,
+			"A local account that is an administrator on every server, as qs-admin. Its password is asked for when it is needed, and is in no file.",
 			"So far preflight signs in with Basic over HTTPS, which Windows takes for local accounts alone."}}
-	case ofTransport:
-		return transport()
 	case ofTrust:
 		return Question{Kind: Choice, Text: "How does this machine know the servers' certificates?", Default: thisMachine, Flag: "--ca FILE or --pin NODE=sha256:...", Options: []Option{
 			{"t", thisMachine, "it trusts who signed them, as browsers here do"},
@@ -268,12 +300,6 @@ func (d Draft) ask() Question {
 
 const releaseFlag = "--release RELEASE, or --connect to read it from the servers"
 
-func transport() Question {
-	return Question{Kind: Choice, Text: "How do the servers take WinRM?", Default: "https", Flag: "--transport https", Options: []Option{
-		{"s", "https", "port 5986"}, {"h", "http", "port 5985; nobody is signed in over it so far"},
-	}, Notes: []string{"Over http a password would cross the network in clear: preflight does not send it. Sealed sign-in, NTLM and Kerberos, is not in it yet."}}
-}
-
 // Answer answers the question. The error says what to answer instead, and then nothing has happened.
 func (d Draft) Answer(answer string) (Draft, error) {
 	q, ok := d.Question()
@@ -284,8 +310,11 @@ func (d Draft) Answer(answer string) (Draft, error) {
 	if err != nil {
 		return d, err
 	}
-	next, err := d.take(a)
-	if err == nil {
+	_, next := d.Heard()
+	if d.at == ofUser {
+		next.note = accountNote(a)
+	}
+	if next, err = next.take(a); err == nil {
 		next, err = next.settle()
 	}
 	if err != nil {
@@ -327,8 +356,6 @@ func (d Draft) given() (string, bool) {
 		return "", n > 0 && n == len(all)
 	case ofTrust:
 		switch {
-		case d.site.WinRM.Transport == "http":
-			return thisMachine, true
 		case len(d.setup.Given["ca"]) > 0:
 			return caFile, true
 		case len(d.setup.Given["pin"]) > 0:
@@ -385,13 +412,8 @@ func (d Draft) take(a string) (Draft, error) {
 		}
 		d.site.Nodes, d.at = append(slices.Clone(d.site.Nodes), n), ofRims
 	case ofUser:
-		d.site.WinRM.User, d.at = a, ofTransport
+		d.site.WinRM.User, d.at = a, ofTrust // the transport is https, which a file may leave out
 		return d, site.CheckUser(a)
-	case ofTransport:
-		d.at = ofTrust
-		if d.site.WinRM.Transport = ""; a != "https" { // which a file may leave out
-			d.site.WinRM.Transport = a
-		}
 	case ofTrust:
 		if d.at = ofRelease; a == caFile {
 			d.at = ofCA

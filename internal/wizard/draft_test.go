@@ -70,7 +70,6 @@ func TestDraft(t *testing.T) {
 		{"rim 2", "r2=10.0.0.13", "--rim HOST"},
 		{"rim 3", "", "--rim HOST"},
 		{"user", `CORP\qs-admin`, "--user ACCOUNT"},
-		{"transport", "", "--transport https"},
 		{"trust", "ca", "--ca FILE or --pin NODE=sha256:..."},
 		{"ca", "ca.pem", "--ca FILE"},
 		{"release", "another", "--release RELEASE, or --connect to read it from the servers"},
@@ -127,11 +126,11 @@ func TestDraftMistakes(t *testing.T) {
 		{1, "https://qs", "is not a host name"}, {1, "localhost", "every server's own address"},
 		{2, "", "an answer is needed"}, {2, "QS-CENTRAL.corp.example", "is the host of qs-central already"}, {2, "qs-central.other", "two nodes would be called"},
 		{3, "x=qs-rim1.corp.example", "is the host of qs-rim1 already"},
-		{5, "ftp", "none of the answers"}, {6, "nothing", "none of the answers"}, {7, "b.pem", "holds no certificate"},
-		{8, "9.9", "not in the catalogue"}, {9, "proxy", "every node runs the repository"}, {10, "repository web", `service "web" is not known`},
-		{11, "10.20.0.1/16", "not a network"}, {11, "0.0.0.0/0", "write any"}, {12, "taken.yaml", "taken.yaml: file already exists: write another name"},
+		{5, "nothing", "none of the answers"}, {6, "b.pem", "holds no certificate"},
+		{7, "9.9", "not in the catalogue"}, {7, "", "an answer is needed"}, {8, "proxy", "every node runs the repository"}, {9, "repository web", `service "web" is not known`},
+		{10, "10.20.0.1/16", "not a network"}, {10, "0.0.0.0/0", "write any"}, {11, "taken.yaml", "taken.yaml: file already exists: write another name"},
 	} {
-		all := append(slices.Clone(begin), "u", "https", "CA file", "ca.pem", "1.0.2", "", "", "")
+		all := append(slices.Clone(begin), "u", "CA file", "ca.pem", "1.0.2", "", "", "")
 		d := drafted(t, making(), all[:test.before]...)
 		was := asked(d)
 		next, err := d.Answer(test.answer)
@@ -148,7 +147,7 @@ func TestDraftMistakes(t *testing.T) {
 // replaces it.
 func TestDraftBack(t *testing.T) {
 	t.Parallel()
-	all := append(slices.Clone(begin), "u", "", "CA file", "ca.pem", "another", "3.2.4", "repository", "", "any")
+	all := append(slices.Clone(begin), "u", "CA file", "ca.pem", "another", "3.2.4", "repository", "", "any")
 	d := drafted(t, making(), all...)
 	for i := len(all) - 1; i >= 0; i-- {
 		if !d.CanGoBack() {
@@ -181,12 +180,12 @@ func TestDraftBack(t *testing.T) {
 	if a, b := one.Site().Nodes[3].Name, other.Site().Nodes[3].Name; a != "r3" || b != "r4" {
 		t.Errorf("the nodes are %s and %s", a, b)
 	}
-	d = drafted(t, making(), append(slices.Clone(begin), "u", "", "", "1.0.2")...)
+	d = drafted(t, making(), append(slices.Clone(begin), "u", "", "1.0.2")...)
 	if answersDraft(t, d, "repository"); d.Site().Nodes[0].Services != nil {
 		t.Errorf("a draft has the services of the next: %+v", d.Site().Nodes)
 	}
 	// Another way to trust servers leaves nothing of the first.
-	d = drafted(t, making(), append(slices.Clone(begin), "u", "", "CA file", "ca.pem")...).Back().Back()
+	d = drafted(t, making(), append(slices.Clone(begin), "u", "CA file", "ca.pem")...).Back().Back()
 	if d = answersDraft(t, d, "pins"); d.Site().WinRM.CA != "" || asked(d) != "release" {
 		t.Errorf("the CA is %q, asked is %s", d.Site().WinRM.CA, asked(d))
 	}
@@ -213,7 +212,7 @@ func TestDraftGiven(t *testing.T) {
 	golden(t, "given.yaml", text)
 
 	// What is not given is asked for, in between.
-	for _, id := range []string{"name", "central", "user", "transport", "release", "clients"} {
+	for _, id := range []string{"name", "central", "user", "release", "clients"} {
 		some := s
 		some.Given = map[string][]string{}
 		for k, v := range s.Given {
@@ -225,12 +224,6 @@ func TestDraftGiven(t *testing.T) {
 			t.Errorf("without %s, %s is asked", id, asked(d))
 		}
 	}
-	http := making()
-	http.Given = map[string][]string{"name": {"s"}, "central": {"c"}, "rim": {"r"}, "user": {"u"}, "transport": {"http"}}
-	if d := drafted(t, http); asked(d) != "release" || d.Site().Nodes[0].WinRM.Port != 5985 {
-		t.Errorf("over http %s is asked, the port is %d", asked(d), d.Site().Nodes[0].WinRM.Port)
-	}
-
 	pinned := making()
 	pinned.Given = map[string][]string{"name": {"s"}, "central": {"c"}, "rim": {"r"}, "user": {"u"}, "transport": {"https"}, "pin": {pin}}
 	if d := drafted(t, pinned); asked(d) != "release" || d.Site().Nodes[1].WinRM.Pin != pin {
@@ -238,7 +231,7 @@ func TestDraftGiven(t *testing.T) {
 	}
 
 	for _, test := range []struct{ id, text, want string }{
-		{"name", "a b", "is not a name"}, {"central", "", "host is empty"}, {"rim", "localhost", "own address"}, {"user", "", "is empty"}, {"transport", "ftp", "none of the answers"},
+		{"name", "a b", "is not a name"}, {"central", "", "host is empty"}, {"rim", "localhost", "own address"}, {"user", "", "is empty"}, {"transport", "ftp", "is no transport"}, {"transport", "http", "over http nobody is signed in so far"},
 		{"ca", "b.pem", "no certificate"}, {"pin", "r1=3f", "is not a pin"}, {"pin", "r9=" + pin, `is for no node: begin it with one of c=, r1=, r2=`}, {"winrm", "c=h:0", "host with its port"}, {"winrm", "h:5986", "is for no node"},
 		{"release", "9", "not in the catalogue"}, {"services", "r1=web", "is not known"}, {"services", "r9=repository", "is for no node"}, {"clients", "x", "is not a network"},
 	} {
@@ -279,7 +272,7 @@ func TestDraftFound(t *testing.T) {
 		Release: "3.2.4", Services: map[string][]site.Service{"qs-central": {site.Repository}, "qs-rim1": {site.Repository, site.Engine}},
 		From: site.Comments{Release: "read from qs-central", Services: map[string]string{"qs-central": "read from qs-central", "qs-rim1": "read from qs-rim1"}},
 	}
-	d := drafted(t, making(), append(slices.Clone(begin), "u", "", "")...).Found(found)
+	d := drafted(t, making(), append(slices.Clone(begin), "u", "")...).Found(found)
 	if q, _ := d.Question(); q.ID != "release" || q.Default != "3.2.4" || q.Options[0].Name != "3.2.4" || q.Options[0].Text != "read from qs-central" {
 		t.Errorf("proposed is %+v", q)
 	}
@@ -294,6 +287,30 @@ func TestDraftFound(t *testing.T) {
 	}
 	if d = answersDraft(t, d.Back().Back().Back(), "1.0.2"); d.Comments().Release != "" {
 		t.Error("a release that was not taken over is said to be read")
+	}
+}
+
+// TestDraftAccount: an account of a domain, given or answered, is taken and said to be none that can sign in yet, once.
+func TestDraftAccount(t *testing.T) {
+	t.Parallel()
+	for account, domain := range map[string]bool{`CORP\qs-admin`: true, "qs-admin@corp.example": true, "qs-admin": false, `.\qs-admin`: false} {
+		s := making()
+		s.Given = map[string][]string{"user": {account}}
+		note, d := drafted(t, s).Heard()
+		if again, _ := d.Heard(); (note != "") != domain || again != "" || domain && !strings.HasPrefix(note, account+" names a domain") {
+			t.Errorf("%s given: %q, then %q", account, note, again)
+		}
+		d = drafted(t, making(), append(slices.Clone(begin), account)...)
+		q, _ := d.Question()
+		if noted := strings.Contains(strings.Join(q.Notes, "\n"), "NTLM"); noted != domain || d.Site().WinRM.User != account {
+			t.Errorf("after %s the account is %s, and the notes are %q", account, d.Site().WinRM.User, q.Notes)
+		}
+		_, heard := d.Heard()
+		q, _ = heard.Question()
+		after, _ := answersDraft(t, d, "").Question()
+		if len(q.Notes)+len(after.Notes) != 0 {
+			t.Errorf("%s is noted again: %q, %q", account, q.Notes, after.Notes)
+		}
 	}
 }
 
@@ -335,7 +352,7 @@ func TestNew(t *testing.T) {
 		t.Error("what was answered is not proposed again")
 	}
 	w = answers(t, w, "there", "c", "b1")
-	w = answers(t, w.Back(), "r1", "", "u", "", "", "1.0.2", "", "", "")
+	w = answers(t, w.Back(), "r1", "", "u", "", "1.0.2", "", "", "")
 	if q := asks(t, w, "new file", wizard.Site); q.Flag != "preflight init --out FILE" || q.Default != "there.yaml" {
 		t.Errorf("the file is asked for with %+v", q)
 	}
@@ -355,7 +372,7 @@ func TestNew(t *testing.T) {
 	asks(t, w, "password", wizard.SignIn)
 
 	// One of a name that is there already is chosen by its file.
-	w = answers(t, w.Back(), "new", "x", "c", "r1", "", "u", "", "", "1.0.2", "", "", "", "there.yaml")
+	w = answers(t, w.Back(), "new", "x", "c", "r1", "", "u", "", "1.0.2", "", "", "", "there.yaml")
 	if q, _ := w.Back().Question(); q.Options[0].Name != "there.yaml" || q.Options[1].Name != "there" {
 		t.Errorf("what can be chosen is %+v", q.Options)
 	}
@@ -381,8 +398,8 @@ r1
 r2
 -
 
-u
-https
+CORP\u
+nothing
 CA file
 ca.pem
 9.9

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/qlik-preflight/preflight/internal/printable"
 	"github.com/qlik-preflight/preflight/internal/record"
@@ -90,9 +91,7 @@ type asking[T any] interface {
 
 // answer asks until there is an answer that can be one. unchanged says that nothing has been changed so far.
 func answer[T asking[T]](ctx context.Context, p *Prompts, w T, q Question, unchanged bool) (T, error) {
-	for _, n := range q.Notes {
-		fmt.Fprintln(p.Out, n)
-	}
+	p.notes(q)
 	for first := true; ; first = false {
 		a, err := p.put(ctx, q, w.CanGoBack(), first)
 		if err != nil {
@@ -111,6 +110,39 @@ func answer[T asking[T]](ctx context.Context, p *Prompts, w T, q Question, uncha
 		}
 		p.wrong(err)
 	}
+}
+
+// notes are what to know before a question is answered.
+func (p *Prompts) notes(q Question) {
+	for _, n := range q.Notes {
+		fmt.Fprintln(p.Out, hanging("", n))
+	}
+}
+
+// columns are those of the narrowest terminal.
+const columns = 80
+
+// hanging is a text behind what stands before it, broken between words, so that no terminal breaks it within them. A word
+// that is longer than a line stays whole.
+func hanging(before, text string) string {
+	var b strings.Builder
+	b.WriteString(before)
+	indent := utf8.RuneCountInString(before)
+	at := indent
+	for word := range strings.FieldsSeq(printable.Text(text)) {
+		switch wide := utf8.RuneCountInString(word); {
+		case at == indent:
+			at += wide
+		case at+1+wide <= columns:
+			b.WriteByte(' ')
+			at += 1 + wide
+		default:
+			b.WriteString("\n" + strings.Repeat(" ", indent))
+			at = indent + wide
+		}
+		b.WriteString(word)
+	}
+	return b.String()
 }
 
 // wrong says what is wrong with an answer.
@@ -161,7 +193,7 @@ func (p *Prompts) put(ctx context.Context, q Question, back, all bool) (string, 
 		s, err = p.Hidden(ctx, prompt)
 		answer = s.Reveal()
 	} else {
-		fmt.Fprint(p.Out, prompt)
+		fmt.Fprint(p.Out, hanging("", prompt)+" ")
 		if !p.Typed {
 			fmt.Fprintln(p.Out)
 		}
@@ -186,15 +218,13 @@ func (p *Prompts) options(q Question) {
 	}
 	for i, o := range q.Options {
 		name := printable.Line(o.Name)
-		l := fmt.Sprintf("%3d  %s%s  %s", i+1, name, strings.Repeat(" ", max(0, width-len([]rune(name)))), printable.Line(o.Text))
-		fmt.Fprintln(p.Out, strings.TrimRight(l, " "))
+		l := fmt.Sprintf("%3d  %s%s  ", i+1, name, strings.Repeat(" ", max(0, width-len([]rune(name)))))
+		fmt.Fprintln(p.Out, strings.TrimRight(hanging(l, printable.Line(o.Text)), " "))
 	}
 }
 
 func (p *Prompts) help(q Question, back, unchanged bool) {
-	for _, n := range q.Notes {
-		fmt.Fprintln(p.Out, n)
-	}
+	p.notes(q)
 	if q.Kind == Choice {
 		p.options(q)
 		fmt.Fprintln(p.Out, "Answer with the number or the name, or its beginning.")

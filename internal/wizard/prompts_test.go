@@ -173,10 +173,49 @@ func TestPasswordIsNoCommand(t *testing.T) {
 // TestPromptsAct: text from a server or an answer that could act does not.
 func TestPromptsAct(t *testing.T) {
 	t.Parallel()
-	p, out := typed("1\nx\nCHG\u202e1\nb\n")
+	p, out := typed("1\nx\nCHG\u202e1\nCHG1\nb\n")
 	p.Lead(t.Context(), begun(t, setup()), script{wizard.DoPlan: append(planned(), brokeOff("plan", "a\x1b[2Jb\u202ec")...)})
-	if s := out.String(); strings.ContainsAny(s, "\x1b\u202e") || !strings.Contains(s, "error: a[2Jbc\n") || !strings.Contains(s, "[CHG1]: ") {
+	if s := out.String(); strings.ContainsAny(s, "\x1b\u202e") || !strings.Contains(s, "error: a[2Jbc\n") || !strings.Contains(s, "error: there are control characters in it\n") || !strings.Contains(s, "[CHG1]: ") {
 		t.Errorf("it reads as %q", s)
+	}
+}
+
+// TestPromptsWrap: no line of options and a question is so long that a terminal breaks it within a word.
+func TestPromptsWrap(t *testing.T) {
+	t.Parallel()
+	p, out := typed("1\n")
+	long := strings.Repeat("word ", 30) + strings.Repeat("x", 90) + " end"
+	q := wizard.Question{Kind: wizard.Choice, Text: "Which of these " + strings.Repeat("long ", 20) + "is it?", Options: []wizard.Option{{Name: "one", Text: long}, {Name: "two"}}}
+	if a, err := p.Ask(t.Context(), q); err != nil || a != "one" {
+		t.Fatalf("the answer is %q: %v", a, err)
+	}
+	for line := range strings.Lines(out.String()) {
+		if l := strings.TrimRight(line, "\n"); len(l) > 81 && !strings.HasSuffix(l, strings.Repeat("x", 90)) {
+			t.Errorf("a line has %d columns: %s", len(l), l)
+		}
+	}
+	says := out.String()
+	for _, want := range []string{"  1  one  word word", "\n          word word", "\n          " + strings.Repeat("x", 90) + "\n          end\n", "is it? Number or name: \n"} {
+		if !strings.Contains(says, want) {
+			t.Errorf("%q is not in\n%s", want, says)
+		}
+	}
+}
+
+// TestTicket: the number of a ticket is one short line.
+func TestTicket(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"": "", "CHG0031337": "", strings.Repeat("ä", 200): "", strings.Repeat("x", 201): "it has 201 characters",
+		"CHG\x1b[2J": "control characters", "CHG\n1": "control characters", "CHG\u202e1": "control characters", "CHG\xff": "control characters",
+	} {
+		if err := wizard.CheckTicket(text); (err != nil) != (want != "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%.20q: %v, want %q", text, err, want)
+		}
+	}
+	w := answers(t, begun(t, setup()), "", "x")
+	if _, err := w.Answer(strings.Repeat("x", 201)); err == nil || !strings.Contains(err.Error(), "200 are the most") {
+		t.Errorf("a long ticket: %v", err)
 	}
 }
 

@@ -6,11 +6,14 @@ package wizard
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/qlik-preflight/preflight/checks"
+	"github.com/qlik-preflight/preflight/internal/printable"
 	"github.com/qlik-preflight/preflight/internal/record"
 	"github.com/qlik-preflight/preflight/internal/secret"
 	"github.com/qlik-preflight/preflight/internal/site"
@@ -413,6 +416,9 @@ func (w Wizard) answer(a string) (Wizard, error) {
 		w.user++
 		return w.signIn(), nil
 	case atTicket:
+		if err := CheckTicket(a); err != nil {
+			return w, err
+		}
 		w.answers.Ticket, w.at = a, planning
 	case atConnect:
 		if a == password {
@@ -589,4 +595,16 @@ func (w Wizard) kept(rim string) bool {
 	return slices.ContainsFunc(w.rec.Findings, func(f checks.Finding) bool {
 		return f.Verdict == checks.Fail && f.Check != checks.JoinComplete && (f.Server == rim || f.Server == w.rec.Site.Central().Name)
 	})
+}
+
+// CheckTicket checks the number of a change ticket: one short line, for it stands in every report. The error is a
+// *site.Mistake.
+func CheckTicket(text string) error {
+	switch n := utf8.RuneCountInString(text); {
+	case printable.Text(text) != text || strings.Contains(text, "\n"):
+		return &site.Mistake{Text: "there are control characters in it", Hint: "write the number alone, as CHG0031337"}
+	case n > 200:
+		return &site.Mistake{Text: fmt.Sprintf("it has %d characters, and 200 are the most", n), Hint: "write the number alone, as CHG0031337"}
+	}
+	return nil
 }
