@@ -3,6 +3,7 @@ package checks
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/qlik-preflight/preflight/internal/facts"
@@ -17,6 +18,7 @@ type JoinStep struct {
 	Rim    string
 	Title  string
 	Guide  string // its steps in the guide's numbering
+	By     string // who does the central node's part, as the record names it: certificate or hand
 	State  string // as the record names it: started, waiting, done, by_hand, left, not_needed, failed
 	Last   bool   // after it nothing is left to do
 	Seen   string
@@ -80,5 +82,9 @@ func (in Input) joinAgain(rim string) string {
 	if in.Run == "" {
 		return ""
 	}
-	return fmt.Sprintf("run the same preflight join %s --rim %s again", printable.Argument(in.Run), rim)
+	again := fmt.Sprintf("run the same preflight join %s --rim %s again", printable.Argument(in.Run), rim)
+	if slices.ContainsFunc(in.Join, func(s JoinStep) bool { return s.Rim == rim && s.By == "certificate" }) {
+		again += ", with its --qrs flags"
+	}
+	return again
 }

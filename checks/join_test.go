@@ -2,6 +2,7 @@ package checks_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/qlik-preflight/preflight/checks"
@@ -107,6 +108,15 @@ func TestJoinRims(t *testing.T) {
 	want := []short{{"r", "pass", ""}, {"r2", "unknown", `run the same preflight join "my runs/lab-1" --rim r2 again`}, {"r3", "fail", "open port 4444"}}
 	if got := read(); !slices.Equal(got, want) {
 		t.Errorf("findings %q, want %q", got, want)
+	}
+	last := &in.Join[len(in.Join)-1]
+	last.By, want[1].remedy = "certificate", want[1].remedy+", with its --qrs flags"
+	if got := read(); !slices.Equal(got, want) {
+		t.Errorf("with a certificate: %q, want %q", got, want)
+	}
+	in.Join[0].By, last.By, want[1].remedy = "certificate", "hand", strings.TrimSuffix(want[1].remedy, ", with its --qrs flags")
+	if got := read(); !slices.Equal(got, want) {
+		t.Errorf("where another rim is joined with a certificate: %q, want %q", got, want)
 	}
 	in.Run, want[1].remedy = "", ""
 	if got := read(); !slices.Equal(got, want) {

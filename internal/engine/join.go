@@ -165,7 +165,7 @@ func joinSteps(j *record.Join) []checks.JoinStep {
 	var out []checks.JoinStep
 	for _, s := range j.Latest() {
 		out = append(out, checks.JoinStep{
-			Rim: s.Rim, Title: s.Title, Guide: s.Guide, State: string(s.State), Last: s.Step == record.LastStep,
+			Rim: s.Rim, Title: s.Title, Guide: s.Guide, By: s.By, State: string(s.State), Last: s.Step == record.LastStep,
 			Seen: strings.TrimSuffix(s.Seen, "."), Owner: s.Owner, Remedy: s.Remedy,
 		})
 	}
