@@ -2,7 +2,6 @@ package checks
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/qlik-preflight/preflight/internal/facts"
@@ -39,15 +38,13 @@ func serviceInstalled(in Input) []Finding {
 	return out
 }
 
-// without are the services of a node that its server does not have, or has and does not start. Their names in Windows are
-// those that Qlik's own scripts use (QlikProfessionalServices/ansible-qliksense-collection, start_services.yaml).
+// without are the services of a node that its server does not have, or has and does not start.
 func without(s facts.Server, n site.Node) (missing, disabled []string) {
 	for _, service := range n.Services {
-		i := slices.IndexFunc(s.Services.V, func(sv facts.Service) bool { return strings.EqualFold(sv.Name, "QlikSense"+string(service)+"Service") })
-		switch {
-		case i < 0:
+		switch sv, installed := s.Service(service.Windows()); {
+		case !installed:
 			missing = append(missing, string(service))
-		case s.Services.V[i].Start == "Disabled":
+		case sv.Start == "Disabled":
 			disabled = append(disabled, string(service))
 		}
 	}

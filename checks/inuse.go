@@ -3,11 +3,9 @@ package checks
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/qlik-preflight/preflight/internal/facts"
 	"github.com/qlik-preflight/preflight/internal/ports"
-	"github.com/qlik-preflight/preflight/internal/site"
 )
 
 func portInUse(in Input) []Finding {
@@ -53,17 +51,18 @@ func holders(f Finding, s facts.Server, needs []ports.Port) []Finding {
 					foreign.add(who+" on", p.Number)
 				}
 			case facts.HTTPSys:
+				service, _ := s.Service(p.Service.Windows())
 				switch {
 				case p.Part.Starter != "": // it starts programs that do not use http.sys, as far as is known
 					unnamed.add("http.sys, of which it is not known that Qlik Sense uses it there, listens on", p.Number)
-				case runs(s.Services.V, p.Service):
+				case service.State == "Running":
 					shared.add(string(p.Service), p.Number)
 				default:
 					kernel.add(string(p.Service), p.Number)
 				}
 			case facts.Likely:
 				how := fmt.Sprintf("as %s starts it", p.Part.Starter)
-				if !s.Has(p.Part.Starter) {
+				if _, installed := s.Service(p.Part.Starter); !installed {
 					how = "installed apart from Qlik Sense"
 				}
 				likely.add(fmt.Sprintf("%s, %s, holds", l.Process, how), p.Number)
@@ -110,12 +109,5 @@ func holders(f Finding, s facts.Server, needs []ports.Port) []Finding {
 func onlyLoopback(all []facts.Listener, l facts.Listener) bool {
 	return !slices.ContainsFunc(all, func(o facts.Listener) bool {
 		return o.PID == l.PID && o.Address.Port() == l.Address.Port() && !o.Address.Addr().Unmap().IsLoopback()
-	})
-}
-
-// runs tells whether the Windows service of a Qlik Sense service runs, QlikSenseProxyService for the proxy.
-func runs(services []facts.Service, s site.Service) bool {
-	return slices.ContainsFunc(services, func(sv facts.Service) bool {
-		return strings.EqualFold(sv.Name, "QlikSense"+string(s)+"Service") && sv.State == "Running"
 	})
 }

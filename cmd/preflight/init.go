@@ -416,10 +416,9 @@ func installed(f facts.Server) (services []site.Service, what string) {
 	}
 	var has, disabled []string
 	for _, s := range site.Services {
-		i := slices.IndexFunc(f.Services.V, func(sv facts.Service) bool { return strings.EqualFold(sv.Name, "QlikSense"+string(s)+"Service") })
-		switch {
-		case i < 0:
-		case f.Services.V[i].Start == "Disabled":
+		switch sv, installed := f.Service(s.Windows()); {
+		case !installed:
+		case sv.Start == "Disabled":
 			disabled = append(disabled, string(s))
 		default:
 			services, has = append(services, s), append(has, string(s))

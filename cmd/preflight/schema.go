@@ -21,7 +21,6 @@ record.json, for a program that reads it. An editor with the YAML language serve
 and, as the first line of the site file beside it:
 
   # yaml-language-server: $schema=site.schema.json`,
-		ValidArgs: []string{"site", "report"},
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case len(args) == 0:

@@ -10,23 +10,36 @@ import (
 	"github.com/qlik-preflight/preflight/internal/site"
 )
 
-// TestProveServerOtherRims: where rims dial each other, a rim's close-out says nothing of ports of another that waits for
-// its certificates.
-func TestProveServerOtherRims(t *testing.T) {
-	t.Parallel()
-	l, err := lab.Start(lab.Options{Scenario: "second-rim", Release: "may-2021"})
+// inRelease is a run on a lab of a release in which rims dial each other.
+func inRelease(t *testing.T, o lab.Options) (*lab.Lab, run) {
+	t.Helper()
+	l, err := lab.Start(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(l.Close)
 	r := start(t, l, winRM(l, l.Password()), nil)
 	r.Times = steady
+	return l, r
+}
+
+// closesOut proves what the close-out of qs-rim1 does.
+func closesOut(t *testing.T, r run) {
+	t.Helper()
 	ctx := t.Context()
 	for _, err := range []error{r.ConnectAll(ctx), r.Inspect(ctx), r.ProveServer(ctx, proof.CloseOut, "qs-rim1")} {
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
+}
+
+// TestProveServerOtherRims: where rims dial each other, a rim's close-out says nothing of ports of another that waits for
+// its certificates.
+func TestProveServerOtherRims(t *testing.T) {
+	t.Parallel()
+	_, r := inRelease(t, lab.Options{Scenario: "second-rim", Release: "may-2021"})
+	closesOut(t, r)
 	got := map[string]int{}
 	for _, p := range r.Record().Proofs {
 		got[p.From+" "+p.To]++
@@ -36,7 +49,7 @@ func TestProveServerOtherRims(t *testing.T) {
 		t.Errorf("the close-out has %v, want %v", got, want)
 	}
 	// Of the server that was asked about everything is said.
-	if err := r.ProveServer(ctx, proof.Verify, "qs-rim2"); err != nil {
+	if err := r.ProveServer(t.Context(), proof.Verify, "qs-rim2"); err != nil {
 		t.Fatal(err)
 	}
 	open := 0
@@ -53,21 +66,10 @@ func TestProveServerOtherRims(t *testing.T) {
 // TestProveServerNoName: a rim that cannot find another one will not find it later either.
 func TestProveServerNoName(t *testing.T) {
 	t.Parallel()
-	l, err := lab.Start(lab.Options{Scenario: "second-rim", Release: "may-2021"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(l.Close)
-	r := start(t, l, winRM(l, l.Password()), nil)
-	r.Times = steady
+	_, r := inRelease(t, lab.Options{Scenario: "second-rim", Release: "may-2021"})
 	i := slices.IndexFunc(r.Site.Nodes, func(n site.Node) bool { return n.Name == "qs-rim2" })
 	r.Site.Nodes[i].Host = "qs-nobody"
-	ctx := t.Context()
-	for _, err := range []error{r.ConnectAll(ctx), r.Inspect(ctx), r.ProveServer(ctx, proof.CloseOut, "qs-rim1")} {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	closesOut(t, r)
 	unknown := 0
 	for _, p := range r.Record().Proofs {
 		if p.From == "qs-rim1" && p.To == "qs-rim2" && p.Verdict == proof.NoName {
@@ -82,19 +84,8 @@ func TestProveServerNoName(t *testing.T) {
 // TestProveStarted: what a service starts is looked for where it listens, and so the database, which says nothing, is proven.
 func TestProveStarted(t *testing.T) {
 	t.Parallel()
-	l, err := lab.Start(lab.Options{Scenario: "joined", Release: "may-2021"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(l.Close)
-	r := start(t, l, winRM(l, l.Password()), nil)
-	r.Times = steady
-	ctx := t.Context()
-	for _, err := range []error{r.ConnectAll(ctx), r.Inspect(ctx), r.ProveServer(ctx, proof.CloseOut, "qs-rim1")} {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	_, r := inRelease(t, lab.Options{Scenario: "joined", Release: "may-2021"})
+	closesOut(t, r)
 	all := r.Record().Proofs
 	if len(all) != 16 {
 		t.Errorf("there are %d proofs, want 16", len(all))
@@ -109,11 +100,7 @@ func TestProveStarted(t *testing.T) {
 // TestProveServerStopped: that another rim has stopped is said.
 func TestProveServerStopped(t *testing.T) {
 	t.Parallel()
-	l, err := lab.Start(lab.Options{Scenario: "joined", Rims: 2, Release: "may-2021"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(l.Close)
+	l, r := inRelease(t, lab.Options{Scenario: "joined", Rims: 2, Release: "may-2021"})
 	rim := l.Host("qs-rim2")
 	rim.Close()
 	remote, err := rim.Listen(3389, 4) // something always listens on Windows
@@ -121,14 +108,7 @@ func TestProveServerStopped(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { remote.Close() })
-	r := start(t, l, winRM(l, l.Password()), nil)
-	r.Times = steady
-	ctx := t.Context()
-	for _, err := range []error{r.ConnectAll(ctx), r.Inspect(ctx), r.ProveServer(ctx, proof.CloseOut, "qs-rim1")} {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	closesOut(t, r)
 	stopped := 0
 	for _, p := range r.Record().Proofs {
 		if p.From == "qs-rim1" && p.To == "qs-rim2" && p.Verdict == proof.NotTested && p.Seen == proof.NothingListens {

@@ -178,7 +178,8 @@ func (s Server) Holder(l Listener, starter string) Holder {
 	case name == "":
 		return UnknownHolder
 	case other && slices.Contains(by.programs, name):
-		if s.running(starter) || by.apart && s.Services.OK() && !s.Has(starter) {
+		service, installed := s.Service(starter)
+		if service.State == "Running" || by.apart && s.Services.OK() && !installed {
 			return Likely
 		}
 		return UnknownHolder
@@ -188,14 +189,13 @@ func (s Server) Holder(l Listener, starter string) Holder {
 	return Foreign
 }
 
-// Has tells whether a Windows service is known to be installed.
-func (s Server) Has(service string) bool {
-	return slices.ContainsFunc(s.Services.V, func(sv Service) bool { return strings.EqualFold(sv.Name, service) })
-}
-
-// running tells whether a Windows service is known to run.
-func (s Server) running(service string) bool {
-	return slices.ContainsFunc(s.Services.V, func(sv Service) bool { return strings.EqualFold(sv.Name, service) && sv.State == "Running" })
+// Service finds a Windows service by its name, which Windows knows without regard to case.
+func (s Server) Service(name string) (Service, bool) {
+	i := slices.IndexFunc(s.Services.V, func(sv Service) bool { return strings.EqualFold(sv.Name, name) })
+	if i < 0 {
+		return Service{}, false
+	}
+	return s.Services.V[i], true
 }
 
 // ServiceState is what the repository service of a rim says of itself on port 4444, documented since release 1.0 as
@@ -260,7 +260,8 @@ func (s Server) Runs(service string) bool {
 	if !s.Services.OK() {
 		return true
 	}
-	return slices.ContainsFunc(s.Services.V, func(sv Service) bool { return strings.EqualFold(sv.Name, service) && sv.State != "Stopped" })
+	sv, installed := s.Service(service)
+	return installed && sv.State != "Stopped"
 }
 
 // Phase is how far a rim node has come.

@@ -198,29 +198,17 @@ func (l *Lab) serve(ln net.Listener, handler http.Handler) {
 
 // serveTLS answers TLS on a port of a server, and nothing more: what a service that nobody asks anything shows.
 func (l *Lab) serveTLS(h *host.Host, port uint16, pid int, cert tls.Certificate) error {
-	ln, err := h.Listen(port, pid)
-	if err != nil {
-		return err
-	}
 	config := &tls.Config{Certificates: []tls.Certificate{cert}}
-	l.spawn(func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			l.work.Go(func() {
-				defer c.Close()
-				io.Copy(io.Discard, tls.Server(c, config))
-			})
-		}
-	})
-	l.onClose(func() { ln.Close() })
-	return nil
+	return l.listen(h, port, pid, func(c net.Conn) net.Conn { return tls.Server(c, config) })
 }
 
 // serveSilence takes connections and waits to be told something, as a database does.
 func (l *Lab) serveSilence(h *host.Host, port uint16, pid int) error {
+	return l.listen(h, port, pid, func(c net.Conn) net.Conn { return c })
+}
+
+// listen reads whatever is said on a port of a server, and answers what the connection itself does.
+func (l *Lab) listen(h *host.Host, port uint16, pid int, as func(net.Conn) net.Conn) error {
 	ln, err := h.Listen(port, pid)
 	if err != nil {
 		return err
@@ -233,7 +221,7 @@ func (l *Lab) serveSilence(h *host.Host, port uint16, pid int) error {
 			}
 			l.work.Go(func() {
 				defer c.Close()
-				io.Copy(io.Discard, c)
+				io.Copy(io.Discard, as(c))
 			})
 		}
 	})

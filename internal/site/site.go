@@ -41,6 +41,11 @@ const (
 	Printing   Service = "printing"
 )
 
+// Windows is the name of its Windows service (QlikProfessionalServices/ansible-qliksense-collection, start_services.yaml).
+func (s Service) Windows() string {
+	return "QlikSense" + strings.ToUpper(string(s[:1])) + string(s[1:]) + "Service"
+}
+
 // Services are all services, in the order in which they are listed.
 var Services = []Service{Repository, Proxy, Engine, Scheduler, Printing}
 
