@@ -1,8 +1,10 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"sync"
+	"time"
 )
 
 // progress writes lines without ever keeping the one who adds them waiting: a terminal may stand still while somebody
@@ -11,7 +13,8 @@ type progress struct {
 	mu     sync.Mutex
 	more   *sync.Cond
 	lines  []line
-	busy   bool // lines are being written
+	heard  time.Time // when a line was added last
+	busy   bool      // lines are being written
 	closed bool
 	done   chan struct{}
 }
@@ -22,7 +25,7 @@ type line struct {
 }
 
 func newProgress() *progress {
-	p := &progress{done: make(chan struct{})}
+	p := &progress{heard: time.Now(), done: make(chan struct{})}
 	p.more = sync.NewCond(&p.mu)
 	go p.write()
 	return p
@@ -58,8 +61,33 @@ func (p *progress) add(to io.Writer, text string) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.heard = time.Now()
 	p.lines = append(p.lines, line{to, text})
 	p.more.Broadcast()
+}
+
+// silence is how long a command may say nothing before it is said that it still works.
+const silence = 30 * time.Second
+
+// watch says on a stream, until the end, that nothing was added for a time, each time that it is over.
+func (p *progress) watch(to io.Writer, silence time.Duration) {
+	go func() {
+		tick := time.NewTicker(silence)
+		defer tick.Stop()
+		for {
+			select {
+			case <-p.done:
+				return
+			case <-tick.C:
+			}
+			p.mu.Lock()
+			if silent := time.Since(p.heard); silent >= silence {
+				p.lines = append(p.lines, line{to, fmt.Sprintf("  still working, nothing new for %.0f s", silent.Seconds())})
+				p.more.Broadcast()
+			}
+			p.mu.Unlock()
+		}
+	}()
 }
 
 // flush waits until what was added so far is written.

@@ -173,6 +173,9 @@ func (w *session) emit(ev record.Event) error {
 // exit code.
 func (w *session) do(ctx context.Context, stages ...func() error) (err error) {
 	defer func() { err = errors.Join(err, w.journal.Close()) }()
+	if !w.quiet && (w.command != "join" || w.qrs.auth != "") { // a person who does it is asked, and takes their time
+		w.told.watch(w.app.stderr, silence)
+	}
 	w.perform(ctx, stages...)
 	return w.finish()
 }
